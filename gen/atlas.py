@@ -53,8 +53,9 @@ class Page:
         """Height of the em box's top above the baseline, px: the box is centred on the font's usual ideograph."""
         rows = self.table[self.ideographs]
         rows = rows[rows[:, WIDTH] > 0]
-        doubled = int(np.median(2 * rows[:, TOP] - rows[:, HEIGHT])) if len(rows) else round(2 * PLAIN_CENTRE * self.size)
-        return (doubled + self.size + 1) // 2
+        if not len(rows):
+            return round((PLAIN_CENTRE + 0.5) * self.size)
+        return (int(np.median(2 * rows[:, TOP] - rows[:, HEIGHT])) + self.size + 1) // 2
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ but the number of images decides what is drawn, and so enters the identity of th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
-from gen import paths
-from gen.errors import UserError
+from gen.settings import load, to_dict, validate
+
+__all__ = ["EFFECTS", "ClassicLayout", "ClassicTone", "Corpus", "Effects", "Length", "PageTone", "RecipeConfig"]
+__all__ += ["TypesetLayout", "from_dict", "load_recipe", "to_dict"]
 
 LONGEST = 8192  # px; the pools of noise are as wide
 STRICT = ConfigDict(extra="forbid")
@@ -183,7 +183,7 @@ class Effects:
     defocus: Effect = _effect(0.05, 0.6, 1.3, 0.1, 8)  # radius of the disc, px
     downscale: Effect = _effect(0.12, 1.2, 1.8, 1, 8)  # made smaller and large again, times
     gaussian_noise: Effect = _effect(0.25, 2, 18, 0, 128)  # sigma, grey levels
-    speckle: Effect = _effect(0.08, 0.03, 0.15, 0, 1)  # sigma, as a share of the grey value
+    speckle: Effect = _effect(0.08, 0.03, 0.1, 0, 1)  # sigma, as a share of the grey value
     salt: Effect = _effect(0.05, 0.002, 0.015, 0, 0.5)  # share of pixels that are black or white
     contrast: Effect = _effect(0.15, 0.6, 1.3, 0.1, 4)  # gain about the middle grey
     gamma: Effect = _effect(0.15, 0.6, 1.6, 0.1, 8)  # exponent
@@ -243,122 +243,13 @@ class RecipeConfig:
 
 
 _ADAPTER: TypeAdapter[RecipeConfig] = TypeAdapter(RecipeConfig)
-_DUMP: TypeAdapter[Any] = TypeAdapter(Any)
-
-
-def to_dict(config: object) -> dict[str, Any]:
-    """Plain JSON-able values of a config, every field stated."""
-    assert is_dataclass(config)
-    result: dict[str, Any] = _DUMP.dump_python(config, mode="json")
-    return result
 
 
 def from_dict(values: Mapping[str, Any], source: str = "recipe") -> RecipeConfig:
-    """A checked recipe from plain values, laid over the default ones. Raises `UserError` naming the key, the value and ``source``."""
-    recipe: RecipeConfig = validate(_ADAPTER, merge(to_dict(RecipeConfig()), values), source)
-    return recipe
-
-
-def validate(adapter: TypeAdapter[Any], values: Mapping[str, Any], source: str) -> Any:
-    """``values`` as the adapter's dataclass, or a `UserError` of one line about the first thing that is wrong."""
-    try:
-        return adapter.validate_python(values)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise UserError(f"{source}: {_explain(problem, values, len(error.errors()))}") from None
-
-
-def _explain(problem: Any, values: Mapping[str, Any], count: int) -> str:
-    location = [str(part) for part in problem["loc"] if part not in ("classic", "typeset", "page")]
-    where = ".".join(location) or "the file"
-    more = f" (and {count - 1} more)" if count > 1 else ""
-    if problem["type"] == "unexpected_keyword_argument":
-        near = difflib.get_close_matches(location[-1], _known_keys(location[:-1], values), n=1)
-        hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see configs/gen-default.yaml"
-        return f"unknown key {where}; {hint}{more}"
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, Mapping) or is_dataclass(value) or "ArgsKwargs" in repr(value) else f" {value!r}"
-    return f"{where}{shown}: {message[0].lower() + message[1:]}{more}"
-
-
-def _known_keys(location: Sequence[str], values: Mapping[str, Any]) -> list[str]:
-    """The names that the schema allows at a place, following the kinds chosen in ``values``."""
-    kinds: dict[tuple[str, Any], type] = {
-        ("layout", "classic"): ClassicLayout,
-        ("layout", "typeset"): TypesetLayout,
-        ("tone", "classic"): ClassicTone,
-        ("tone", "page"): PageTone,
-    }
-    here: Any = RecipeConfig()
-    for part in location:
-        section = values.get(part)
-        chosen = kinds.get((part, section.get("kind"))) if isinstance(section, Mapping) else None
-        if chosen:
-            return [field.name for field in fields(chosen)]
-        here = getattr(here, part, None)
-    return [field.name for field in fields(here)] if is_dataclass(here) else []
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``over``, section by section; a section whose ``kind`` changes starts afresh."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("kind", old.get("kind")) == old.get("kind"):
-            result[key] = merge(old, value)
-        else:
-            result[key] = value
-    return result
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises `UserError` when it is missing or not one."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"config {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"config {path} is not YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"config {path} must be a mapping of names to values")
-    return values
-
-
-def parse_set(text: str) -> dict[str, Any]:
-    """``a.b=c`` as nested values, c read as YAML. Raises `UserError` when it has another shape."""
-    name, equals, value = text.partition("=")
-    if not equals or not all(name.split(".")):
-        raise UserError(f"--set {text}: write it as section.key=value, for example --set effects.rotation.p=0.5")
-    try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: {value!r} is not a YAML value") from None
-    for part in reversed(name.split(".")):
-        nested = {part: nested}
-    assert isinstance(nested, dict)
-    return nested
-
-
-def find_config(name: str) -> Path:
-    """A file as given, or the packaged one of that name (``gen-classic`` means ``configs/gen-classic.yaml``)."""
-    given = Path(name)
-    packaged = paths.configs_dir() / (name if name.endswith(".yaml") else name + ".yaml")
-    if given.is_file() or not packaged.is_file():
-        if not given.is_file():
-            near = ", ".join(sorted(path.stem for path in paths.configs_dir().glob("*-*.yaml")))
-            raise UserError(f"config {name} does not exist: give a YAML file, or one of {near}")
-        return given
-    return packaged
+    """A checked recipe from plain values laid over the default ones; a `UserError` names key, value and ``source``."""
+    return validate(_ADAPTER, RecipeConfig(), values, source)
 
 
 def load_recipe(name: str | Path | None = None, sets: Sequence[str] = ()) -> RecipeConfig:
     """The recipe of a YAML file (None: the default one), with ``--set`` values laid over it."""
-    path = find_config(str(name)) if name is not None else None
-    values = read_yaml(path) if path else {}
-    for text in sets:
-        values = merge(values, parse_set(text))
-    source = str(path) if path else "recipe"
-    return from_dict(values, f"{source} with --set" if sets else source)
+    return load(_ADAPTER, RecipeConfig(), name, sets)

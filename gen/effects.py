@@ -36,8 +36,8 @@ def window(image: Bytes, draws: Draws) -> tuple[int, int]:
 def weight(mask: Bytes, strength: float) -> Bytes:
     """Strokes bolder (strength 1: by a pixel on each side) or thinner (-1)."""
     other = cv2.dilate(mask, _CROSS) if strength > 0 else cv2.erode(mask, _CROSS)
-    result = mask.copy()
-    paint.mix(result, other, round(abs(strength) * 256))
+    result: Bytes = mask.copy()
+    paint.mix(result, np.asarray(other, np.uint8), round(abs(strength) * 256))
     return result
 
 
@@ -86,15 +86,17 @@ def shadow(image: Bytes, mask: Bytes, level: int, strength: float, draws: Draws)
     paint.cover(image, moved, level, 90 + int(draws[0] * 90))
 
 
-def outline(image: Bytes, mask: Bytes, level: int, strength: float) -> None:
-    """A rim of another grey around the strokes, in place; the ink comes over it."""
-    paint.cover(image, cv2.dilate(mask, _SQUARE), level, round(strength * 256))
+def outline(image: Bytes, mask: Bytes, paper: int, ink: int, strength: float, draws: Draws) -> None:
+    """A rim around the strokes, between ink and paper or the ink's opposite, in place; the ink comes over it."""
+    opposite = 255 if ink < paper else 0
+    level = opposite if draws[0] < 0.5 and abs(opposite - paper) > 40 else (ink + paper) // 2
+    paint.cover(image, np.asarray(cv2.dilate(mask, _SQUARE), np.uint8), level, round(strength * 256))
 
 
 def _gaussian_blur(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
     sigma = max(strength * size / REFERENCE, 0.1)
     side = 2 * math.ceil(2.5 * sigma) + 1
-    return cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    return np.asarray(cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _motion_blur(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
@@ -130,7 +132,7 @@ def disc_weights(eighths: int) -> npt.NDArray[np.int32]:
     inside = points[:, None] ** 2 + points[None, :] ** 2 <= (2 * eighths) ** 2
     side = 2 * reach + 1
     counts = inside.reshape(side, 8, side, 8).sum(axis=(1, 3))
-    weights = (counts * 1024 // counts.sum()).astype(np.int32)
+    weights = np.asarray(counts * 1024 // counts.sum(), np.int32)
     weights[reach, reach] += 1024 - weights.sum()
     return weights
 
@@ -141,7 +143,7 @@ def _downscale(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
     small = max(4, round(columns / factor)), max(4, round(rows / factor))
     less = cv2.resize(image, small, interpolation=cv2.INTER_LINEAR_EXACT)
     back = cv2.INTER_NEAREST if draws[0] < 0.2 else cv2.INTER_LINEAR_EXACT
-    return cv2.resize(less, (columns, rows), interpolation=back).astype(np.uint8, copy=False)
+    return np.asarray(cv2.resize(less, (columns, rows), interpolation=back), np.uint8)
 
 
 def _gaussian_noise(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
@@ -162,11 +164,11 @@ def _salt(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
 def _contrast(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
     middle = 128 + int((2 * draws[0] - 1) * 20)
     values = ((np.arange(256) - 128) * round(strength * 256) >> 8) + middle
-    return cv2.LUT(image, np.clip(values, 0, 255).astype(np.uint8)).astype(np.uint8, copy=False)
+    return np.asarray(cv2.LUT(image, np.clip(values, 0, 255).astype(np.uint8)), np.uint8)
 
 
 def _gamma(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
-    return cv2.LUT(image, gamma_table(round(strength * 64))).astype(np.uint8, copy=False)
+    return np.asarray(cv2.LUT(image, gamma_table(round(strength * 64))), np.uint8)
 
 
 @lru_cache(maxsize=512)
@@ -177,7 +179,7 @@ def gamma_table(exponent: int) -> Bytes:
 
 def _jpeg(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
     data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, round(strength)))[1]
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8, copy=False)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 # In the order in which light, lens, sensor and file add them.

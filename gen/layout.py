@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gen.kernel import kernel
 from gen.text import SPACE
-from gen.vertical import CENTRED, CORNER, DIGIT, LETTER, MARK, SMALL, TURNED, UPRIGHT
+from gen.vertical import CORNER, DIGIT, LETTER, MARK, SMALL, TURNED, UPRIGHT
 
 Ints = npt.NDArray[np.int32]
 Singles = npt.NDArray[np.float32]
@@ -26,8 +26,17 @@ DOWN, ACROSS = np.uint8(0), np.uint8(1)  # how a glyph was set: upright, or turn
 
 @kernel
 def classic(
-    chars: Ints, chance: Floats, table: Ints, advance: Singles, rise: int, size: int, thickness: int, canvas: int,
-    vertical: bool, start: float, boxes: Ints,
+    chars: Ints,
+    chance: Floats,
+    table: Ints,
+    advance: Singles,
+    rise: int,
+    size: int,
+    thickness: int,
+    canvas: int,
+    vertical: bool,
+    start: float,
+    boxes: Ints,
 ) -> int:
     """Fill ``boxes`` [n, 4] for a line of the older project; the number of glyphs drawn.
 
@@ -67,7 +76,14 @@ def classic(
 
 @kernel
 def horizontal(
-    chars: Ints, chance: Floats, table: Ints, advance: Singles, rise: int, size: int, tracking: float, jitter: float,
+    chars: Ints,
+    chance: Floats,
+    table: Ints,
+    advance: Singles,
+    rise: int,
+    size: int,
+    tracking: float,
+    jitter: float,
     boxes: Ints,
 ) -> float:
     """Fill ``boxes`` [n, 4] for glyphs one after another, the em box's top at y = 0; where the pen ends, px.
@@ -93,7 +109,7 @@ def _run_end(chars: Ints, stance: Bytes, begin: int) -> int:
     """Where the ASCII word or number that begins at ``begin`` ends."""
     end = begin
     while end < len(chars) and chars[end] != SPACE:
-        if stance[chars[end]] < LETTER:
+        if stance[chars[end]] not in (LETTER, DIGIT, MARK):
             break
         end += 1
     return end
@@ -101,8 +117,19 @@ def _run_end(chars: Ints, stance: Bytes, begin: int) -> int:
 
 @kernel
 def vertical(
-    chars: Ints, chance: Floats, table: Ints, advance: Singles, stance: Bytes, rise: int, size: int, tracking: float,
-    jitter: float, upright_pair: float, sideways: float, boxes: Ints, turned: Bytes,
+    chars: Ints,
+    chance: Floats,
+    table: Ints,
+    advance: Singles,
+    stance: Bytes,
+    rise: int,
+    size: int,
+    tracking: float,
+    jitter: float,
+    upright_pair: float,
+    sideways: float,
+    boxes: Ints,
+    turned: Bytes,
 ) -> float:
     """Fill ``boxes`` and ``turned`` [n] for glyphs one below the other in a column of one em; where the pen ends, px.
 
@@ -165,9 +192,6 @@ def vertical(
     return pen
 
 
-assert (UPRIGHT, TURNED, CORNER, SMALL, CENTRED, LETTER, DIGIT, MARK) == tuple(range(8))  # _run_end relies on the order
-
-
 @kernel
 def wander(boxes: Ints, along: int, amount: float, slope: float) -> None:
     """Move boxes across the line by a shallow arc and a slope, in place; at most about ``amount`` px.
@@ -177,7 +201,8 @@ def wander(boxes: Ints, along: int, amount: float, slope: float) -> None:
     begin, end = boxes[0, along], boxes[-1, along] + boxes[-1, along + 2]
     for k in range(len(boxes)):
         t = (boxes[k, along] + boxes[k, along + 2] / 2 - begin) / max(end - begin, 1)
-        boxes[k, 1 - along] += int(np.floor(amount * ((1 - slope) * (4 * t * (1 - t) - 0.5) + slope * (2 * t - 1)) + 0.5))
+        curve = (1 - slope) * (4 * t * (1 - t) - 0.5) + slope * (2 * t - 1)
+        boxes[k, 1 - along] += int(np.floor(amount * curve + 0.5))
 
 
 @kernel

@@ -159,7 +159,8 @@ def bend(source: Bytes, result: Bytes, scale: Floats, offset: Floats, step: floa
     framed = np.zeros((high + 3, wide + 3), np.uint8)  # outside becomes inside: no question at each pixel
     framed[1 : high + 1, 1 : wide + 1] = source
     flat, stride = framed.reshape(-1), wide + 3
-    one, tilt, base, start = 1 << 16, np.empty(columns, np.int64), np.empty(columns, np.int64), np.empty(columns, np.int64)
+    one = 1 << 16
+    tilt, base, start = np.empty(columns, np.int64), np.empty(columns, np.int64), np.empty(columns, np.int64)
     for x in range(columns):
         tilt[x], base[x] = int(np.floor(scale[x] * one)), int(np.floor((offset[x] + 1) * one))
         start[x] = int(np.floor((step * x + begin + 1 - lean) * one))

@@ -1,4 +1,4 @@
-"""Where things live outside the clone: ``python -c "from gen import paths; print(paths.cache_dir(), paths.data_dir())"``."""
+"""Where things live outside the clone: ``python -c "from gen import paths; print(paths.cache_dir())"``."""
 
 from __future__ import annotations
 

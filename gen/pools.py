@@ -7,10 +7,12 @@ Exercised by ``python -m tools.preview --rows effect -o sheet.png``.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+N = TypeVar("N", int, npt.NDArray[np.int64])
 ROWS, COLUMNS = 256, 8192  # the largest image: gen.config allows none beyond it
 _SEED = 0x5EED
 
@@ -21,7 +23,7 @@ def _rng(number: int) -> np.random.Generator:
 
 def _as_sigma_32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
     scaled = np.rint((values - values.mean()) * (32 / values.std()))
-    return np.clip(scaled, -127, 127).astype(np.int8)
+    return np.asarray(np.clip(scaled, -127, 127), np.int8)
 
 
 @lru_cache(maxsize=1)
@@ -51,9 +53,10 @@ def _box(values: npt.NDArray[np.int64], side: int) -> npt.NDArray[np.int64]:
 def coloured(low: int, high: int) -> npt.NDArray[np.uint8]:
     """Colour noise made grey, flat uint8 [ROWS * COLUMNS]: three channels uniform from low to high, made grey."""
     channels = low + _rng(2).random((3, ROWS * COLUMNS), np.float32) * (high - low)
-    return luma(*channels.astype(np.uint32)).astype(np.uint8)
+    red, green, blue = channels.astype(np.int64)
+    return np.asarray(luma(red, green, blue), np.uint8)
 
 
-def luma(red: npt.NDArray[np.uint32], green: npt.NDArray[np.uint32], blue: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+def luma(red: N, green: N, blue: N) -> N:
     """Grey of a colour (ITU-R BT.601 in 16-bit integers)."""
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16

@@ -69,7 +69,9 @@ class Face:
                 raise UserError(f"{self.path} has no variation axis {tag!r} (it has: {has})")
             low, high = known[tag].minimum, known[tag].maximum
             if not low <= value <= high:
-                raise UserError(f"{self.path}: {tag}={value:g} is outside the axis, which goes from {low:g} to {high:g}")
+                raise UserError(
+                    f"{self.path}: {tag}={value:g} is outside the axis, which goes from {low:g} to {high:g}"
+                )
         self._owner.set_var_design_coords([axes.get(tag, axis.default) for tag, axis in known.items()])
 
     def glyph_id(self, codepoint: int) -> int:
@@ -102,7 +104,9 @@ class Face:
                     broken += 1
             found.append(ok)
         if broken * 100 > named:
-            raise UserError(f"font file {self.path} is damaged: {broken} of {named} glyphs cannot be read; fetch it again")
+            raise UserError(
+                f"font file {self.path} is damaged: {broken} of {named} glyphs cannot be read; fetch it again"
+            )
         return found
 
     def advance(self, glyph: int) -> float:

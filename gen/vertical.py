@@ -25,8 +25,8 @@ def stances(chars: str) -> npt.NDArray[np.uint8]:
     TURNED lies on its side, CORNER moves to the upper right of its cell, SMALL (kana) a little up and right, CENTRED
     stands in the middle; LETTER, DIGIT and MARK are ASCII, which lies on its side in words and numbers.
     """
-    stance = {char: TURNED for char in _TURNED} | {char: CORNER for char in _CORNER}
-    stance |= {char: SMALL for char in _SMALL} | {char: CENTRED for char in _CENTRED}
+    stance = dict.fromkeys(_TURNED, TURNED) | dict.fromkeys(_CORNER, CORNER)
+    stance |= dict.fromkeys(_SMALL, SMALL) | dict.fromkeys(_CENTRED, CENTRED)
     for code in range(0x21, 0x7F):
         char = chr(code)
         if char not in stance:

@@ -1,0 +1,56 @@
+# make shards N=20k   make test   — everything else: make help
+PYTHON ?= python3
+VENV ?= .venv
+N ?= 20k
+OUT ?= shards
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help shards fonts setup dev check lint types imports test test-fast test-long clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+shards: setup fonts  ## install, fetch the fonts, generate N images (20k) into OUT (shards)
+	$(BIN)/python -m gen --out $(OUT) --n $(N)
+
+fonts: setup  ## fetch what is missing of the 25 fonts
+	$(BIN)/python -m tools.fetch_fonts
+
+setup: $(BIN)/.installed  ## make .venv with what generation needs
+
+dev: $(BIN)/.dev  ## make .venv with what the tests need
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.installed: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(BIN)/.dev: setup.py | $(BIN)/.installed
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: dev
+	$(BIN)/mypy
+
+imports: dev
+	$(BIN)/lint-imports --no-cache
+
+check: lint types imports test-fast  ## ruff, mypy, import-linter, pytest
+
+test-fast: dev
+	$(BIN)/python -m pytest -n 2 -m 'not long'
+
+test: dev fonts check  ## set up and run everything that CI runs
+
+test-long: dev fonts  ## the tests that take minutes, among them 50 kills
+	$(BIN)/python -m pytest -m long
+
+clean:  ## remove what the tools left in the clone; shards stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
