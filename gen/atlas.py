@@ -14,11 +14,12 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,15 +148,24 @@ def build(fonts: Sequence[Font], charset: Charset, sizes: Sequence[int], cache: 
                 "make room or set CRNN_SHARDS_CACHE to another folder"
             )
         todo.sort(key=lambda pair: -pair[0].path.stat().st_size)  # the largest first: none is left for the end
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(max(1, min(workers, len(todo))), mp_context=context) as pool:
-            jobs = [pool.submit(build_font, font, charset.chars, home, list(sizes)) for font, home in todo]
-            for job in tqdm(jobs, desc="drawing glyphs, once", unit="font", disable=None, leave=False):
-                job.result()
+        bar = tqdm(total=len(todo), desc="drawing glyphs, once", unit="font", disable=None, leave=False)
+        with bar:
+            for _ in _each(build_font, [(font, charset.chars, home, list(sizes)) for font, home in todo], workers):
+                bar.update()
     except OSError as error:
         raise UserError(
             f"the glyph atlas cannot be written in {cache}: {error}; set CRNN_SHARDS_CACHE to a folder that can"
         ) from None
+
+
+def _each(function: Callable[..., int], calls: Sequence[tuple[Any, ...]], workers: int) -> Iterator[int]:
+    """The results of some calls; by a pool of processes when that helps, so that a library user needs none."""
+    if min(workers, len(calls)) < 2:
+        yield from (function(*call) for call in calls)
+        return
+    with ProcessPoolExecutor(min(workers, len(calls)), mp_context=multiprocessing.get_context("spawn")) as pool:
+        for job in as_completed([pool.submit(function, *call) for call in calls]):
+            yield job.result()
 
 
 def _map(path: Path) -> npt.NDArray[np.generic]:

@@ -147,6 +147,7 @@ def generate(args: argparse.Namespace) -> int:
         shard_size=recipe.config.shard_size,
         counts=counts,
     )
+    wanted.plan.check()
     for note in (*fonts_note, *_recipe_notes(recipe)):
         print(f"python -m gen: {note}", file=sys.stderr)
     rates = measure(recipe, directions)

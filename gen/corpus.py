@@ -26,7 +26,8 @@ GROUP = 4096  # lines dealt together; part of what the shards depend on
 BASE_COLUMNS = 16
 EFFECT_COLUMNS = 6
 COLUMNS = BASE_COLUMNS + EFFECT_COLUMNS * len(EFFECTS)
-VERTICAL_FORMS = range(0xFE30, 0xFE50)  # look like turned punctuation: never drawn in vertical lines
+# Ready-made vertical punctuation looks like turned punctuation: never drawn in vertical lines.
+VERTICAL_FORMS = {*range(0xFE10, 0xFE20), *range(0xFE30, 0xFE50)}
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]

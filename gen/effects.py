@@ -139,7 +139,7 @@ def disc_weights(eighths: int) -> npt.NDArray[np.int32]:
 
 def _downscale(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
     rows, columns = image.shape
-    factor = max(1.0, min(strength, strength * size / REFERENCE))
+    factor = 1 + (strength - 1) * min(1.0, size / REFERENCE)
     small = max(4, round(columns / factor)), max(4, round(rows / factor))
     less = cv2.resize(image, small, interpolation=cv2.INTER_LINEAR_EXACT)
     back = cv2.INTER_NEAREST if draws[0] < 0.2 else cv2.INTER_LINEAR_EXACT

@@ -201,7 +201,7 @@ def wander(boxes: Ints, along: int, amount: float, slope: float) -> None:
     begin, end = boxes[0, along], boxes[-1, along] + boxes[-1, along + 2]
     for k in range(len(boxes)):
         t = (boxes[k, along] + boxes[k, along + 2] / 2 - begin) / max(end - begin, 1)
-        curve = (1 - slope) * (4 * t * (1 - t) - 0.5) + slope * (2 * t - 1)
+        curve = (1 - slope) * (8 * t * (1 - t) - 1) + slope * (2 * t - 1)
         boxes[k, 1 - along] += int(np.floor(amount * curve + 0.5))
 
 

@@ -95,14 +95,18 @@ class Plan:
     shard_size: int
     identity: str
 
-    def tasks(self, directions: Sequence[str] = DIRECTIONS) -> list[ShardTask]:
-        """Every shard of the directions, in a fixed order. Raises `UserError` when they are too many."""
+    def check(self) -> None:
+        """Raise `UserError` when the shards are more than their names can number."""
         most = max((max(count.values()) for count in self.counts.values()), default=0)
         if most > self.shard_size * MAX_SHARDS:
             raise UserError(
                 f"{most:,} images in shards of {self.shard_size:,} are more than {MAX_SHARDS:,} shards: "
                 "give a larger --shard-size"
             )
+
+    def tasks(self, directions: Sequence[str] = DIRECTIONS) -> list[ShardTask]:
+        """Every shard of the directions, in a fixed order. Raises `UserError` as `check` does."""
+        self.check()
         return [
             ShardTask(
                 direction,

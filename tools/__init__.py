@@ -1,0 +1,1 @@
+"""Small commands for people: `python -m tools.NAME --help` explains each of them."""
