@@ -45,6 +45,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
+            "setuptools>=70.1",
             "types-PyYAML",
             "types-tqdm",
             "webdataset>=1.0.2",

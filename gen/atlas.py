@@ -29,6 +29,7 @@ from tqdm import tqdm
 from gen.charset import Charset
 from gen.errors import UserError
 from gen.fonts import Font
+from gen.process import as_worker
 from gen.raster import Face, freetype_version
 
 FORMAT = 1
@@ -163,7 +164,8 @@ def _each(function: Callable[..., int], calls: Sequence[tuple[Any, ...]], worker
     if min(workers, len(calls)) < 2:
         yield from (function(*call) for call in calls)
         return
-    with ProcessPoolExecutor(min(workers, len(calls)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(calls)), context, initializer=as_worker) as pool:
         for job in as_completed([pool.submit(function, *call) for call in calls]):
             yield job.result()
 

@@ -5,6 +5,7 @@ python -m gen --out shards --n 500 --dry-run
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,7 @@ class Recipe:
         self.config, self.charset, self.fonts = source.config, source.charset, source.fonts
         cover = np.array([font.cover for font in glyphs])
         self.deck = Deck(self.config.corpus, self.charset, cover, text)
+        self.letters = np.array([*self.charset.chars, " "])  # position to character; SPACE is the last
         self.covered = np.asarray(cover.any(axis=0))
         self.stance = stances(self.charset.chars)
         self.active = [
@@ -70,6 +72,7 @@ class Recipe:
                 "opencv": cv2.__version__,
                 "freetype": freetype_version(),
                 "jpeg": _build_version("JPEG"),
+                "zlib": zlib.ZLIB_RUNTIME_VERSION,
             },
         }
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gen.config import ClassicLayout
 from gen.corpus import GROUP
+from gen.kernel import kernel
 from gen.line import Line
 from gen.recipe import Recipe, RecipeSource, open_recipe
 from gen.stream import Stream
@@ -51,12 +51,46 @@ class Sample:
         return (
             f'{{"index":{self.index},"direction":"{self.direction}","font":{json.dumps(self.font)},'
             f'"size":{self.size},"effects":{{{used}}},"turned":{_compact(list(self.turned))},'
-            f'"boxes":{_compact(self.boxes.tolist())}}}'
+            f'"boxes":{json_rows(self.boxes)}}}'
         ).encode()
 
 
-def _compact(values: list[Any]) -> str:
-    return str(values).replace(" ", "")
+def _compact(values: list[int]) -> str:
+    return str(values).replace(" ", "") if values else "[]"
+
+
+def json_rows(rows: Ints) -> str:
+    """A matrix of whole numbers from 0 on as JSON; a kernel, for `json` would cost as much as drawing the glyphs."""
+    buffer = np.empty(rows.size * 11 + len(rows) * 2 + 2, np.uint8)
+    return buffer[: _write_rows(rows, buffer)].tobytes().decode("ascii")
+
+
+@kernel
+def _write_rows(rows: Ints, buffer: Bytes) -> int:
+    """Fill ``buffer`` with ``[[1,2],[3,4]]`` for rows 1 2 and 3 4; the number of bytes."""
+    size = 1
+    buffer[0] = 91  # [
+    for k in range(rows.shape[0]):
+        if k:
+            buffer[size] = 44  # ,
+            size += 1
+        buffer[size] = 91
+        size += 1
+        for j in range(rows.shape[1]):
+            if j:
+                buffer[size] = 44
+                size += 1
+            value, power = rows[k, j], 1
+            while power * 10 <= value:
+                power *= 10
+            while power:
+                buffer[size] = 48 + value // power % 10
+                power //= 10
+                size += 1
+        buffer[size] = 93  # ]
+        size += 1
+    buffer[size] = 93
+    return size + 1
 
 
 def render(recipe: Recipe, stream: Stream, index: int) -> Sample:
@@ -71,12 +105,11 @@ def render(recipe: Recipe, stream: Stream, index: int) -> Sample:
     else:
         line.set_type()
     line.finish()
-    chars = recipe.charset.chars
     return Sample(
         index=index,
         direction=stream.direction,
         pixels=line.image,
-        text="".join([chars[char] if char >= 0 else " " for char in line.chars.tolist()]),
+        text=recipe.letters[line.chars].view(f"<U{len(line.chars)}").item(),
         boxes=line.boxes,
         font=recipe.fonts[font].name,
         size=line.page.size,

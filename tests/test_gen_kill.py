@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from small_set import ROOT, contents, drafts, flags, start
 
-N = ["--n", "700", "--seed", "3"]
+N = ["--n", "300", "--seed", "3"]
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
 
@@ -62,7 +62,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     process = start(["--out", str(folder / "out"), *flags(folder), *N])
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "Made 1,100 images" in out
+    assert "Made 700 images" in out
     return contents(folder / "out")
 
 
@@ -120,14 +120,14 @@ def test_killed_at_many_moments(arguments: list[str], tmp_path: Path, whole: dic
 
 def test_killed_workers_are_replaced(arguments: list[str], tmp_path: Path, whole: dict[str, bytes]) -> None:
     process = start(arguments)
-    for shards in (1, 6):
+    for shards in (1, 5):
         until(process, tmp_path / "out", shards)
         crew = workers(process)
         if crew:
             os.kill(crew[0], signal.SIGKILL)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "Made 1,100 images" in out
+    assert "Made 700 images" in out
     assert contents(tmp_path / "out") == whole
     assert drafts(tmp_path / "out") == []
 

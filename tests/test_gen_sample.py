@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen.image import encode_image
-from gen.sample import Recipe, Sample, Stream, render
+from gen.sample import Recipe, Sample, Stream, json_rows, render
 from tests.conftest import HAN
 
 ROOT = Path(__file__).parent.parent
@@ -137,3 +137,8 @@ def test_pixels_are_grey_bytes_in_memory_order(small: Callable[..., Recipe]) -> 
             pixels = render(small(name), Stream(1, direction, "train"), 3).pixels
             assert pixels.dtype == np.uint8
             assert pixels.flags.c_contiguous
+
+
+@given(rows=st.lists(st.tuples(*[st.integers(0, 2**31 - 1)] * 4), max_size=30))
+def test_boxes_are_written_as_json(rows: list[tuple[int, ...]]) -> None:
+    assert json_rows(np.array(rows, np.int32).reshape(-1, 4)) == json.dumps(rows, separators=(",", ":"))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,8 +72,9 @@ def test_own_memory_and_children_are_found(tmp_path: Path) -> None:
         assert process.stdin
         process.stdout.readline()
         assert process.pid in children()
-        while not sampler.peak.own:
-            pass
+        deadline = time.monotonic() + 10
+        while not sampler.peak.own and time.monotonic() < deadline:
+            time.sleep(0.01)
         process.stdin.close()
         assert process.wait(10) == 1
         process.stdout.close()
@@ -88,10 +90,10 @@ def test_the_atlas_is_drawn_anew(sources: dict[str, RecipeSource]) -> None:
     assert "2 fonts" in bench_gen.atlas_lines({"default": found})[0]
 
 
-def test_the_first_image_of_a_new_process_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_image_of_a_new_process_is_timed(tmp_path: Path) -> None:
     flags = ["--charset", str(tmp_path / "chars.txt")]
     (tmp_path / "chars.txt").write_text("\n".join(small_set.CHARS) + "\n", encoding="utf-8")
-    found = bench_gen_run.start([*small_set.font_files(), *flags], 1, unheard)
+    found = bench_gen_run.start([*small_set.font_files(), *flags], 1, unheard, warmup=0)
     assert 0.1 < found["first_image_s"] < found["whole_command_s"]
 
 
@@ -110,7 +112,9 @@ def test_the_yardstick_draws_what_it_says(pip_fonts: tuple[Font, ...]) -> None:
     assert rows[-1] < 31
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, font: Path, problems: dict[str, str], peers: tuple[Peer, ...]) -> list[Figures]:
+def measured(
+    monkeypatch: pytest.MonkeyPatch, font: Path, problems: dict[str, str], peers: tuple[Peer, ...]
+) -> list[Figures]:
     """The peers part without a venv of its own, in this environment, where none of the peers is installed."""
     monkeypatch.setattr(bench_peers_gen, "prepare_venv", lambda: Path(sys.executable))
     monkeypatch.setattr(bench_peers_gen, "_install", lambda python, name, needs, peer: problems.get(name, ""))
@@ -166,7 +170,10 @@ def test_the_trial_font_draws_its_characters(pip_fonts: tuple[Font, ...]) -> Non
 
 
 def test_the_command_prints_and_writes_its_figures(
-    monkeypatch: pytest.MonkeyPatch, sources: dict[str, RecipeSource], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    sources: dict[str, RecipeSource],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(bench_gen, "read_sources", lambda fonts: sources)
     output = tmp_path / "bench.json"

@@ -34,6 +34,7 @@ from tools import bench_gen_run, bench_peers_gen
 RECIPES = {"classic": "gen-classic", "default": "gen-default"}
 PARTS = ("speed", "workers", "memory", "start", "atlas", "peers")
 OPTIONAL = ("atlas", "peers")
+SMAPS = Path("/proc/self/smaps")
 HANZI = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF))
 
 
@@ -118,6 +119,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if repeats < 1:
         raise UserError(f"--repeats {repeats}: give at least 1")
     sizes = [parse_size(text, "--memory-images") for text in options.memory_images]
+    if options.json and not options.json.absolute().parent.is_dir():  # say so before minutes of measuring
+        raise UserError(f"--json {options.json}: the directory {options.json.parent} does not exist; make it first")
     results: dict[str, Any] = {"machine": bench_gen_run.machine()}
     print(" · ".join(f"{name} {value}" for name, value in results["machine"].items() if value))
     font, chars = trial_font(options.font)
@@ -137,6 +140,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     part("speed", lambda step: bench_gen_run.speed(sources, images, repeats, font, chars, step), speed_lines)
     if default:
         part("workers", lambda step: bench_gen_run.scaling(default, images * 10, min(repeats, 3), step), workers_lines)
+        if "memory" in parts and not SMAPS.exists():
+            parts = [name for name in parts if name != "memory"]
+            print(f"\nMemory was not measured: this system has no {SMAPS}")
         part(
             "memory",
             lambda step: [asdict(found) for found in bench_gen_run.memory(default, sizes, 2, step)],

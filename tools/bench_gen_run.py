@@ -220,12 +220,12 @@ encode_image(sample.pixels, "jpg", 90)
 """
 
 
-def start(fonts: Sequence[str], rounds: int, step: Callable[[str], None]) -> Figures:
+def start(fonts: Sequence[str], rounds: int, step: Callable[[str], None], warmup: int = 1) -> Figures:
     """Seconds from the start of Python to the first encoded image, and of a whole ``python -m gen`` for 402 images."""
     first, whole = [], []
     with tempfile.TemporaryDirectory(prefix="bench-gen-") as folder:
-        for number in range(rounds + 1):  # the first fills the file cache
-            step(f"round {number}")
+        for number in range(-warmup, rounds):  # the first fills the file cache
+            step(f"round {number + 1}")
             arguments = ["--out", f"{folder}/{number}", "--n", "2", "--workers", "1"]
             arguments += ["--fonts", *fonts] if fonts else []
             begin = time.perf_counter()
@@ -233,7 +233,7 @@ def start(fonts: Sequence[str], rounds: int, step: Callable[[str], None]) -> Fig
             middle = time.perf_counter()
             command = [sys.executable, "-m", "gen", *arguments]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            if number:
+            if number >= 0:
                 first.append(middle - begin)
                 whole.append(time.perf_counter() - middle)
     return {"first_image_s": median(first), "whole_command_s": median(whole)}

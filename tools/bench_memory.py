@@ -71,18 +71,19 @@ class Sampler:
     def __init__(self, atlas: Path) -> None:
         self.peak = Footprint()
         self._atlas = atlas.resolve()
+        self._before: set[int] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
-        before = set(children())  # helpers of multiprocessing that were there already
         while not self._stop.wait(SECONDS):
-            for process in set(children()) - before:
+            for process in set(children()) - self._before:
                 found = footprint(process, self._atlas)
                 if found:
                     self.peak = self.peak.largest(found)
 
     def __enter__(self) -> Sampler:
+        self._before = set(children())  # helpers of multiprocessing that are there already
         self._thread.start()
         return self
 
