@@ -12,13 +12,20 @@ from typing import TypeVar, cast
 
 from gen.paths import cache_dir
 
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))  # numba reads it when it is imported
+_CACHE = cache_dir() / "numba"
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_CACHE))  # numba reads it when it is imported
 
 import numba
+
+try:
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    _KEEP = os.access(_CACHE, os.W_OK)
+except OSError:  # who needs the folder for glyphs as well will say what to do
+    _KEEP = False
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def kernel(function: F) -> F:
     """Compile ``function`` at its first call, and keep the machine code for the next process."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    return cast(F, numba.njit(cache=_KEEP, nogil=True)(function))

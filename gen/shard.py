@@ -21,6 +21,7 @@ from gen.sample import Recipe, RecipeSource, Stream, open_recipe, render
 from gen.store import Store
 
 Data = Union[bytes, "memoryview[Any]"]  # what a member of a tar is made from
+CHUNK_BYTES = 1 << 17  # written and hashed together: small enough to stay in a processor's own cache
 REPORT_EVERY = 32  # samples between two calls of ``progress``
 
 
@@ -37,9 +38,10 @@ class ShardRecord:
 
 
 class ShardBuilder:
-    """Turns samples into the bytes of a tar, a block of about 4 MiB at a time, and notes what the sidecar needs.
+    """Turns samples into the bytes of a tar and notes what the sidecar needs.
 
-    ``write`` receives each block once. A block ends with the sample that fills it to ``block_bytes`` or more.
+    ``write`` receives the bytes in order, some samples at a time. A block ends with the sample that fills it to
+    ``block_bytes`` or more.
     """
 
     def __init__(self, write: Callable[[bytes], object], suffixes: tuple[str, ...], block_bytes: int = BLOCK_BYTES):
@@ -47,12 +49,14 @@ class ShardBuilder:
         self._suffixes = tuple(suffix.encode() for suffix in suffixes)
         self._limit = block_bytes
         self._digest = hashlib.sha256()
+        self._block_digest = hashlib.sha256()
         self._blocks: list[Block] = []
         self._columns: tuple[list[int], ...] = ([], [], [], [], [])
         self._pieces: list[Data] = []
-        self._block_size = 0  # bytes waiting in _pieces
+        self._waiting = 0  # bytes in _pieces
         self._offset = 0  # bytes written
-        self._first = 0  # first sample of the waiting block
+        self._begin = 0  # offset of the open block
+        self._first = 0  # its first sample
         self.count = 0
 
     def add(self, key: bytes, members: tuple[Data, ...], width: int, height: int, label: int) -> None:
@@ -66,26 +70,32 @@ class ShardBuilder:
         for column, value in zip(self._columns, (record, len(members[0]), width, height, label), strict=True):
             column.append(value)
         self.count += 1
-        self._block_size += record
-        if self._block_size >= self._limit:
+        self._waiting += record
+        if self._offset + self._waiting - self._begin >= self._limit:
+            self._end_block()
+        elif self._waiting >= CHUNK_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        if not self._pieces:
-            return
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._write(data)
         self._digest.update(data)
-        digest = hashlib.sha256(data).hexdigest()
-        self._blocks.append(Block(self._offset, len(data), self._first, self.count - self._first, digest))
+        self._block_digest.update(data)
         self._offset += len(data)
-        self._first = self.count
-        self._block_size = 0
+        self._waiting = 0
+
+    def _end_block(self) -> None:
+        if self.count == self._first:
+            return
+        self._flush()
+        size, digest = self._offset - self._begin, self._block_digest.hexdigest()
+        self._blocks.append(Block(self._begin, size, self._first, self.count - self._first, digest))
+        self._begin, self._first, self._block_digest = self._offset, self.count, hashlib.sha256()
 
     def finish(self, task: ShardTask, image: str) -> Sidecar:
         """Write what is left and the end of the archive; the sidecar of it all."""
-        self._flush()
+        self._end_block()
         closing = tar.end(self._offset)
         self._write(closing)
         self._digest.update(closing)
