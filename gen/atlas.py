@@ -2,9 +2,9 @@
 
     python -m tools.bench_gen --atlas
 
-A font has one folder in the cache, named by what its glyphs depend on. It holds ``cover.npy`` and ``advance.npy``
-and, for each size, a table and the bitmaps one after another. Files appear by rename, the table last, so what exists
-is complete; a recipe that needs one size more draws that size only.
+A font has one folder in the cache, named by what its glyphs depend on. It holds ``cover.npy``, ``advance.npy`` and
+``ascender.npy`` and, for each size, a table and the bitmaps one after another. Files appear by rename, the table last,
+so what exists is complete; a recipe that needs one size more draws that size only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gen.fonts import Font
 from gen.process import as_worker
 from gen.raster import Face, freetype_version
 
-FORMAT = 1
+FORMAT = 2
 OFFSET, WIDTH, HEIGHT, LEFT, TOP = range(5)
 PLAIN_CENTRE = 0.38  # of a font without ideographs, em above the baseline: where the others have theirs
 
@@ -62,10 +62,11 @@ class Page:
 
 @dataclass(frozen=True)
 class FontAtlas:
-    """One font: ``cover`` bool [characters], ``advance`` float32 [characters] in em, and a page for each size."""
+    """One font: ``cover`` bool [characters], ``advance`` float32 [characters] and ``ascender`` in em, and its pages."""
 
     cover: npt.NDArray[np.bool_]
     advance: npt.NDArray[np.float32]
+    ascender: float
     pages: tuple[Page, ...]
 
 
@@ -125,6 +126,7 @@ def build_font(font: Font, chars: str, home: Path, sizes: Sequence[int]) -> int:
                 ends[k] += bitmap.size
         _save(home / "cover.npy", cover)
         _save(home / "advance.npy", advance)
+        _save(home / "ascender.npy", np.array(face.ascender))
         for size, table, part in zip(sizes, tables, parts):
             _save(_bitmaps(home, size), np.frombuffer(b"".join(part), np.uint8))
             _save(_table(home, size), table)
@@ -185,8 +187,8 @@ def load(fonts: Sequence[Font], charset: Charset, sizes: Sequence[int], cache: P
             Page(size, _map(_bitmaps(home, size)).view(np.uint8), _map(_table(home, size)).view(np.int32), ideographs)
             for size in sizes
         )
-        cover, advance = np.load(home / "cover.npy"), np.load(home / "advance.npy")
-        result.append(FontAtlas(cover, advance, pages))
+        cover, advance, ascender = (np.load(home / f"{name}.npy") for name in ("cover", "advance", "ascender"))
+        result.append(FontAtlas(cover, advance, float(ascender), pages))
     return tuple(result)
 
 

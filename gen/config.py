@@ -212,20 +212,20 @@ class RecipeConfig:
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     shard_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     meta: Literal["full", "none"] = "full"
+    legible: bool = True
     image: Image = Field(default_factory=Image)
     corpus: Corpus = Field(default_factory=Corpus)
     layout: Annotated[TypesetLayout | ClassicLayout, Field(discriminator="kind")] = Field(default_factory=TypesetLayout)
     tone: Annotated[PageTone | ClassicTone, Field(discriminator="kind")] = Field(default_factory=PageTone)
     effects: Effects = Field(default_factory=Effects)
 
-    @property
-    def longest(self) -> int:
-        """An upper bound for the length of a line, px."""
+    def longest(self, widest: float) -> int:
+        """An upper bound for the length of a line whose widest glyph takes ``widest`` em, px."""
         if isinstance(self.layout, ClassicLayout):
-            return round(self.layout.canvas * self.effects.stretch.range[1] + self.image.thickness)
-        em = max(self.layout.sizes) * (1.1 + self.effects.tracking.range[1])  # the widest glyphs are a little over 1 em
+            return round((self.layout.canvas + self.image.thickness) * self.effects.stretch.range[1])
+        em = max(self.layout.sizes) * (widest + self.effects.tracking.range[1])
         set_solid = max(self.corpus.length.below) * em + 2 * self.layout.margin[1]
-        return round(set_solid * self.effects.stretch.range[1] + self.image.thickness)
+        return round((set_solid + self.image.thickness) * self.effects.stretch.range[1])
 
     @model_validator(mode="after")
     def _check(self) -> RecipeConfig:
@@ -234,9 +234,9 @@ class RecipeConfig:
                 f"layout.sizes has {max(self.layout.sizes)} px, but image.thickness is {self.image.thickness}: "
                 "glyphs would be cut"
             )
-        if self.longest > LONGEST:
+        if self.longest(1) > LONGEST:
             raise ValueError(
-                f"a line of this recipe could be {self.longest} px long, at most {LONGEST} are possible: "
+                f"a line of this recipe could be {self.longest(1)} px long, at most {LONGEST} are possible: "
                 "lower corpus.length.below, layout.sizes or effects.tracking"
             )
         return self

@@ -10,6 +10,7 @@ font that can draw it gets its turn, and no line is thrown away or shortened bec
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,9 @@ GROUP = 4096  # lines dealt together; part of what the shards depend on
 BASE_COLUMNS = 16
 EFFECT_COLUMNS = 6
 COLUMNS = BASE_COLUMNS + EFFECT_COLUMNS * len(EFFECTS)
-# Ready-made vertical punctuation looks like turned punctuation: never drawn in vertical lines.
-VERTICAL_FORMS = {*range(0xFE10, 0xFE20), *range(0xFE30, 0xFE50)}
-
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,17 @@ class Deal:
 class Deck:
     """The cards of a charset and a set of fonts, and how they are dealt.
 
-    ``cover``: bool [fonts, characters], what each font can draw.
+    ``cover``: for each direction bool [fonts, characters], what each font can draw.
     """
 
-    def __init__(self, config: Corpus, charset: Charset, cover: npt.NDArray[np.bool_], text: TextCorpus | None) -> None:
+    def __init__(self, config: Corpus, charset: Charset, cover: Mapping[str, Flags], text: TextCorpus | None) -> None:
         self.config, self.text = config, text
         weights = {"balanced": config.balanced, "uniform": config.uniform, "common": config.common}
         weights["text"] = config.text if text else 0.0
         if not sum(weights.values()):
             raise UserError("the recipe takes all lines from text files and none was given: add --corpus FILE")
         self.share = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
-        self.pools = {
-            "horizontal": Pool(charset, cover),
-            "vertical": Pool(charset, cover & ~np.array([ord(char) in VERTICAL_FORMS for char in charset.chars])),
-        }
+        self.pools = {direction: Pool(charset, flags) for direction, flags in cover.items()}
         self._deals: OrderedDict[tuple[Stream, int], Deal] = OrderedDict()
 
     def deal(self, stream: Stream, group: int) -> Deal:
@@ -79,6 +75,8 @@ class Deck:
         parts = []
         bounds = np.rint(np.cumsum([0.0, *self.share.values()]) * GROUP).astype(int)
         for name, count in zip(self.share, np.diff(bounds)):
+            if not count:
+                continue
             lengths = draw_lengths(rng, self.config.length, int(count))
             if name == "balanced":
                 wanted = max(1, round(int(count) * mean_length(self.config.length)))

@@ -27,9 +27,30 @@ _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
+def hold_back(applied: Applied, size: int) -> None:
+    """Leave out and soften, in place, what would leave small type unreadable together: blurs above all."""
+    soft = [name for name in CAMERA if name in SOFTENERS and name in applied]
+    for name in soft[1 if size < 20 else 2 :]:
+        del applied[name]
+    if "weight" in applied and applied["weight"][0] < 0:
+        strength, draws = applied["weight"]
+        applied["weight"] = round(strength * min(1.0, size / REFERENCE), 3), draws
+
+
+def limit_noise(applied: Applied, contrast: int) -> None:
+    """Keep noise to a fifth of the grey levels between ink and paper, in place."""
+    if "contrast" in applied:
+        contrast = round(contrast * min(1.0, applied["contrast"][0]))
+    for name, unit in NOISES.items():
+        if name in applied:
+            strength, draws = applied[name]
+            applied[name] = min(strength, round(0.2 * contrast / unit, 3)), draws
+
+
 def window(image: Bytes, draws: Draws) -> tuple[int, int]:
     """The corner of a window of the image's size in a pool of noise."""
     rows, columns = image.shape
+    assert columns <= pools.COLUMNS  # Recipe sees to it; beyond it the kernels would read what is not theirs
     return int(draws[0] * (pools.ROWS - rows + 1)), int(draws[1] * (pools.COLUMNS - columns + 1))
 
 
@@ -52,30 +73,41 @@ def texture(paper: Bytes, strength: float, draws: Draws) -> None:
     paint.add(paper, pools.texture(), *window(paper, draws), round(strength * 128), False)
 
 
-def underline(paper: Bytes, level: int, text: tuple[int, int, int, int], strength: float, draws: Draws) -> None:
-    """A rule below the ink (``text``: left, top, right, bottom), in place; at the edge where there is no room."""
+def underline(paper: Bytes, level: int, text: tuple[int, int, int, int], strength: float, draws: Draws) -> bool:
+    """A rule below the ink (``text``: left, top, right, bottom), in place; False where there is no room for one.
+
+    A rule that touches a character may make another of it.
+    """
     rows, thick = len(paper), max(1, round(strength))
     gap = 1 + int(draws[0] * 3)
-    top = max(0, min(text[3] + gap, rows - thick))
-    if draws[1] < 0.15:  # above the text, or beside it in a vertical line
+    above, below = text[1] - 1 - thick, rows - text[3] - 1 - thick
+    if max(above, below) < 0:
+        return False
+    if below < 0 or (draws[1] < 0.15 and above >= 0):  # above the text, or on the other side of a vertical line
         top = max(0, text[1] - gap - thick)
+    else:
+        top = min(text[3] + gap, rows - thick)
     paper[top : top + thick, max(0, text[0] - int(draws[2] * 8)) : text[2] + int(draws[3] * 8)] = level
+    return True
 
 
-def table(paper: Bytes, level: int, text: tuple[int, int, int, int], strength: float, draws: Draws) -> None:
-    """Lines of a table along one or both edges, and at an end where the margin has room, in place."""
+def table(paper: Bytes, level: int, text: tuple[int, int, int, int], strength: float, draws: Draws) -> bool:
+    """Lines of a table along the edges and at an end, in place, where they do not touch the ink; False for none."""
     rows, columns = paper.shape
     thick = max(1, round(strength))
-    if draws[0] < 0.7:
+    top, bottom = draws[0] < 0.7 and text[1] > thick, draws[0] > 0.3 and text[3] < rows - thick
+    before, after = text[0] - thick, columns - thick - text[2] - 1
+    if top:
         paper[:thick] = level
-    if draws[0] > 0.3:
+    if bottom:
         paper[rows - thick :] = level
-    if draws[1] < 0.5 and text[0] > thick + 1:
-        left = int(draws[2] * (text[0] - thick))
+    if before > 0 and (draws[1] < 0.5 or after <= 0):
+        left = int(draws[2] * before)
         paper[:, left : left + thick] = level
-    elif text[2] + thick + 1 < columns:
-        left = text[2] + 1 + int(draws[2] * (columns - thick - text[2] - 1))
+    elif after > 0:
+        left = text[2] + 1 + int(draws[2] * after)
         paper[:, left : left + thick] = level
+    return top or bottom or before > 0 or after > 0
 
 
 def shadow(image: Bytes, mask: Bytes, level: int, strength: float, draws: Draws) -> None:
@@ -157,7 +189,7 @@ def _speckle(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
 
 
 def _salt(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
-    paint.salt(image, pools.gaussian(), int(draws[0] * pools.ROWS), max(1, round(strength * image.size)))
+    paint.salt(image, pools.gaussian(), int(draws[0] * pools.gaussian().size), max(1, round(strength * image.size)))
     return image
 
 
@@ -181,6 +213,9 @@ def _jpeg(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
     data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, round(strength)))[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
 
+
+NOISES = {"gaussian_noise": 1, "texture": 1, "speckle": 255}  # and what its strength is to be multiplied with
+SOFTENERS = ("downscale", "gaussian_blur", "motion_blur", "defocus")
 
 # In the order in which light, lens, sensor and file add them.
 CAMERA: dict[str, Callable[[Bytes, float, int, Draws], Bytes]] = {

@@ -129,7 +129,7 @@ def make_bend(applied: Applied, boxes: Ints, length: int, thickness: int) -> tup
     for _ in range(12):
         slope = strength.get("rotation", 0.0) * math.pi / 180
         lean = strength.get("shear", 0.0) + slope
-        wide = math.ceil(length * stretch * fit + abs(lean) * thickness)
+        wide = math.ceil((length + abs(lean) * thickness) * stretch * fit)
         bend = Bend(thickness, length, max(wide, 8), slope, lean, strength.get("perspective", 0.0), stretch, fit, 0.0)
         top, bottom = bend.extent(boxes)
         if bottom - top <= thickness:

@@ -15,7 +15,7 @@ from gen.paths import cache_dir
 _CACHE = cache_dir() / "numba"
 os.environ.setdefault("NUMBA_CACHE_DIR", str(_CACHE))  # numba reads it when it is imported
 
-import numba
+import numba  # noqa: E402
 
 try:
     _CACHE.mkdir(parents=True, exist_ok=True)

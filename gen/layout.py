@@ -30,7 +30,7 @@ def classic(
     chance: Floats,
     table: Ints,
     advance: Singles,
-    rise: int,
+    ascent: int,
     size: int,
     thickness: int,
     canvas: int,
@@ -40,9 +40,10 @@ def classic(
 ) -> int:
     """Fill ``boxes`` [n, 4] for a line of the older project; the number of glyphs drawn.
 
-    The cell is the whole part of the string's width by its length; the string's height reaches from the em box's top
-    to the lowest ink. Each glyph is shifted across the line by ``chance`` [n] of the free space, at least one pixel
-    wide; the line begins at ``start`` (0 to 1) of the free length. Drawing stops before the canvas ends.
+    The cell is the whole part of the string's width by its length; the string's height reaches from the ascender line
+    to the lowest ink (Pillow's former ``getsize``). Each glyph is shifted across the line by ``chance`` [n] of the free
+    space, at least one pixel wide; the line begins at ``start`` (0 to 1) of the free length. Drawing stops before the
+    canvas ends.
     """
     width, height = 0, 1
     for k in range(len(chars)):
@@ -50,7 +51,7 @@ def classic(
             width += int(SPACE_WIDTH * size)
         else:
             width += int(advance[chars[k]] * size + 0.5)
-            height = max(height, rise - table[chars[k], 4] + table[chars[k], 2])
+            height = max(height, ascent - table[chars[k], 4] + table[chars[k], 2])
     cell = max(width // len(chars), 1)
     pitch, room = (height, thickness - cell) if vertical else (cell, thickness - height)
     place = int(start * max(canvas - len(chars) * pitch, 1))
@@ -65,7 +66,7 @@ def classic(
             w, h = glyph[1], glyph[2]
             across, along = (thickness, canvas) if vertical else (canvas, thickness)
             boxes[drawn, 0] = max(0, min(x + glyph[3], across - w))
-            boxes[drawn, 1] = max(0, min(y + rise - glyph[4], along - h))
+            boxes[drawn, 1] = max(0, min(y + ascent - glyph[4], along - h))
             boxes[drawn, 2], boxes[drawn, 3] = w, h
         drawn += 1
         place += pitch

@@ -5,6 +5,7 @@ python -m tools.preview -o sheet.png
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -44,14 +45,19 @@ class Line:
             for name, column, p, (low, high) in recipe.active
             if row[column] < p
         }
+        if recipe.config.legible:
+            effects.hold_back(self.applied, self.page.size)
         self.used: dict[str, float] = {name: strength for name, (strength, _) in self.applied.items()}
 
     def set_classic(self, config: ClassicLayout) -> None:
+        for name in ("tracking", "drift", "jitter"):  # of type; cells have their own
+            self.applied.pop(name, None)
+            self.used.pop(name, None)
         page, n = self.page, len(self.chars)
         boxes = np.empty((n, 4), np.int32)
         drawn = layout.classic(
-            self.chars, self.chance, page.table, self.glyphs.advance, page.rise, page.size, self.thickness,
-            config.canvas, self.vertical, self.row[START], boxes,
+            self.chars, self.chance, page.table, self.glyphs.advance, math.ceil(self.glyphs.ascender * page.size),
+            page.size, self.thickness, config.canvas, self.vertical, self.row[START], boxes,
         )  # fmt: skip
         self.chars, self.boxes, self.turned = self.chars[:drawn], boxes[:drawn], self.turned[:drawn]
         shape = (config.canvas, self.thickness) if self.vertical else (self.thickness, config.canvas)
@@ -72,7 +78,9 @@ class Line:
                 self.chars, self.chance, page.table, self.glyphs.advance, page.rise, page.size, tracking, jitter, boxes
             )
         along = int(self.vertical)
-        if "drift" in self.applied and n > 1:
+        if n == 1:
+            self.used.pop("drift", None)
+        elif "drift" in self.applied:
             amount, draws = self.applied["drift"]
             layout.wander(boxes, along, amount if draws[0] < 0.5 else -amount, draws[1])
         low, high = config.margin
@@ -143,6 +151,9 @@ class Line:
     def _press(self, level: int, ink: int, invert: bool, share: int, noise: tuple[int, int]) -> None:
         """Ink of one grey on paper of another, with all that lies between them."""
         applied, mask = self.applied, self.mask
+        if self.recipe.config.legible:
+            effects.limit_noise(applied, abs(ink - level))
+            self.used.update({name: applied[name][0] for name in effects.NOISES if name in applied})
         paper = np.full(mask.shape, level, np.uint8)
         if share:
             pool = pools.coloured(*noise)
@@ -156,10 +167,11 @@ class Line:
                 ends = self.boxes[:, :2] + self.boxes[:, 2:]
                 text = (*self.boxes[:, :2].min(axis=0).tolist(), *ends.max(axis=0).tolist())
                 strength, draws = applied[name]
-                rule(paper, level + round((ink - level) * (0.4 + 0.6 * draws[3])), text, strength, draws)
+                if not rule(paper, level + round((ink - level) * (0.4 + 0.6 * draws[3])), text, strength, draws):
+                    del self.used[name]
         if "shadow" in applied:
             strength, draws = applied["shadow"]
-            effects.shadow(paper, mask, 0 if ink < level else level // 3, strength, draws)
+            effects.shadow(paper, mask, (level + 2 * ink) // 3, strength, draws)
         if "outline" in applied:
             strength, draws = applied["outline"]
             effects.outline(paper, mask, level, ink, strength, draws)

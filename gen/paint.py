@@ -115,12 +115,12 @@ def add(image: Bytes, pool: Signed, top: int, left: int, gain: int, relative: bo
 
 
 @kernel
-def salt(image: Bytes, pool: Signed, top: int, count: int) -> None:
-    """Make ``count`` pixels black or white, at places that the bits of ``pool`` name, in place."""
+def salt(image: Bytes, pool: Signed, first: int, count: int) -> None:
+    """Make ``count`` pixels black or white, at places that the bits of ``pool`` from ``first`` on name, in place."""
     rows, columns = image.shape
     values = pool.reshape(-1)
     for k in range(count):
-        start = (top * pool.shape[1] + 5 * k) % (values.size - 5)
+        start = (first + 5 * k) % (values.size - 5)
         draw = 0
         for j in range(5):  # the lowest bits of noise are as good as coins
             draw = (draw << 5) | (values[start + j] & 31)

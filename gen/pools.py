@@ -52,7 +52,7 @@ def _box(values: npt.NDArray[np.int64], side: int) -> npt.NDArray[np.int64]:
 @lru_cache(maxsize=4)
 def coloured(low: int, high: int) -> npt.NDArray[np.uint8]:
     """Colour noise made grey, flat uint8 [ROWS * COLUMNS]: three channels uniform from low to high, made grey."""
-    channels = low + _rng(2).random((3, ROWS * COLUMNS), np.float32) * (high - low)
+    channels = low + _rng(2).random((3, ROWS * COLUMNS), np.float32) * (high - low + 1)
     red, green, blue = channels.astype(np.int64)
     return np.asarray(luma(red, green, blue), np.uint8)
 

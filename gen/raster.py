@@ -51,6 +51,7 @@ class Face:
         if not self._owner.face_flags & _SCALABLE:
             raise UserError(f"{path} (face {index}) has bitmaps only, no outlines: choose a scalable font")
         self.units = int(self._owner.units_per_EM)
+        self.ascender = self._owner.ascender / self.units  # em, as the font states it; fonts disagree on what it means
         self._set_axes(axes or {})
         self._library: Any = freetype.get_handle()
         self._buffer: npt.NDArray[np.uint8] = np.zeros(1 << 16, np.uint8)

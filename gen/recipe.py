@@ -13,16 +13,22 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from gen import atlas
 from gen.charset import Charset
-from gen.config import EFFECTS, RecipeConfig, to_dict
+from gen.config import EFFECTS, LONGEST, RecipeConfig, to_dict
 from gen.corpus import BASE_COLUMNS, EFFECT_COLUMNS, Deck
+from gen.errors import UserError
 from gen.fonts import Font
 from gen.raster import freetype_version
+from gen.stream import DIRECTIONS
 from gen.text import TextCorpus, read_text
-from gen.vertical import stances
+from gen.vertical import DIGIT, LETTER, MARK, TURNED, stances
 
+# Ready-made vertical punctuation looks like turned punctuation: never drawn in vertical lines.
+VERTICAL_FORMS = {*range(0xFE10, 0xFE20), *range(0xFE30, 0xFE50)}
+TALLEST = 1.3  # em: what is taller would run into its neighbours in a column
 RENDERER = 1  # raise it with every change that changes pixels, labels or boxes
 
 
@@ -43,16 +49,50 @@ class Recipe:
     def __init__(self, source: RecipeSource, glyphs: tuple[atlas.FontAtlas, ...], text: TextCorpus | None) -> None:
         self.source, self.glyphs, self.text = source, glyphs, text
         self.config, self.charset, self.fonts = source.config, source.charset, source.fonts
-        cover = np.array([font.cover for font in glyphs])
+        self.stance = stances(self.charset.chars)
+        cover = {direction: np.array([self._drawable(font, direction) for font in glyphs]) for direction in DIRECTIONS}
+        self._check_length(np.logical_or(*cover.values()))
         self.deck = Deck(self.config.corpus, self.charset, cover, text)
         self.letters = np.array([*self.charset.chars, " "])  # position to character; SPACE is the last
-        self.covered = np.asarray(cover.any(axis=0))
-        self.stance = stances(self.charset.chars)
+        self.covered = np.logical_or(*cover.values()).any(axis=0)
         self.active = [
             (name, BASE_COLUMNS + EFFECT_COLUMNS * k, effect.p, effect.range)
             for k, name in enumerate(EFFECTS)
             if (effect := getattr(self.config.effects, name)).p > 0
         ]
+
+    def _drawable(self, font: atlas.FontAtlas, direction: str) -> npt.NDArray[np.bool_]:
+        """Which characters a font draws whole in lines of a direction: bool [characters].
+
+        A glyph larger than the image is thick would be cut, and its label no longer true.
+        """
+        table = np.stack([page.table for page in font.pages])
+        sizes = np.array(self.config.layout.sizes)[:, None]
+        wide, tall = table[:, :, atlas.WIDTH], table[:, :, atlas.HEIGHT]
+        thickness = self.config.image.thickness
+        low = (tall <= thickness).all(axis=0)
+        if direction == "horizontal":
+            return np.asarray(font.cover & low)
+        may_turn = np.isin(self.stance, (TURNED, LETTER, DIGIT, MARK)) & (self.config.layout.kind != "classic")
+        may_stand = (self.stance != TURNED) | (self.config.layout.kind == "classic")
+        slim = ((wide <= thickness) & (tall <= TALLEST * sizes)).all(axis=0)
+        forms = np.array([ord(char) in VERTICAL_FORMS for char in self.charset.chars])
+        return np.asarray(font.cover & (low | ~may_turn) & (slim | ~may_stand) & ~forms)
+
+    def _check_length(self, cover: npt.NDArray[np.bool_]) -> None:
+        """Raise `UserError` when a line of the widest glyphs would be longer than any image."""
+        widths = [float(font.advance[flags].max(initial=0)) for font, flags in zip(self.glyphs, cover)]
+        widths += [
+            float(page.table[flags, atlas.WIDTH].max(initial=0)) / page.size
+            for font, flags in zip(self.glyphs, cover)
+            for page in font.pages
+        ]
+        longest = self.config.longest(max(widths))
+        if longest > LONGEST:
+            raise UserError(
+                f"with the widest glyph of these fonts ({max(widths):.2f} em) a line could be {longest} px long, "
+                f"at most {LONGEST} are possible: lower corpus.length.below, layout.sizes or effects.tracking"
+            )
 
     @cached_property
     def uncovered(self) -> str:

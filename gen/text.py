@@ -50,7 +50,7 @@ def read_text(files: Sequence[Path], charset: Charset) -> TextCorpus:
     Raises `UserError` for an unreadable file, or when no character of all the files is in the charset.
     """
     index, dropped = charset.index, Counter[str]()
-    pieces: list[list[int]] = []
+    pieces: list[npt.NDArray[np.int32]] = []
     digests = []
     for file in files:
         try:
@@ -67,15 +67,15 @@ def read_text(files: Sequence[Path], charset: Charset) -> TextCorpus:
                 position = SPACE if char == " " else index.get(char)
                 if position is None:
                     dropped[char] += 1
-                    pieces.append(current)
+                    pieces.append(np.array(current, np.int32))
                     current = []
                 elif current or position != SPACE:
                     current.append(position)
-            pieces.append(current)
-    kept = [piece[:-1] if piece[-1] == SPACE else piece for piece in pieces if piece]
-    kept = [piece for piece in kept if piece]
+            pieces.append(np.array(current, np.int32))
+    kept = [piece[:-1] if piece[-1] == SPACE else piece for piece in pieces if len(piece)]
+    kept = [piece for piece in kept if len(piece)]
     if not kept:
         names = ", ".join(str(file) for file in files)
         raise UserError(f"corpus {names} has no character of the charset: give UTF-8 text, or another --charset")
     starts = np.cumsum([0, *(len(piece) for piece in kept)], dtype=np.int64)
-    return TextCorpus(np.concatenate([np.array(piece, np.int32) for piece in kept]), starts, dropped, tuple(digests))
+    return TextCorpus(np.concatenate(kept), starts, dropped, tuple(digests))

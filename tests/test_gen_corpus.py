@@ -29,6 +29,10 @@ def cover_of(fonts: int, chars: int, seed: int = 0) -> np.ndarray:
     return cover
 
 
+def both(cover: np.ndarray) -> dict[str, np.ndarray]:
+    return {"horizontal": cover, "vertical": cover}
+
+
 def lines(deal: Deal) -> list[tuple[int, tuple[int, ...]]]:
     return [(int(deal.font[k]), tuple(deal.chars[deal.start[k] : deal.start[k + 1]].tolist())) for k in range(GROUP)]
 
@@ -42,18 +46,22 @@ def test_a_balanced_deal_has_every_character_equally_often(
     fonts: int, chars: int, low: int, more: int, seed: int, group: int
 ) -> None:
     charset = Charset(LETTERS.chars[:chars])
-    deck = Deck(Corpus(**BALANCED, length=Length(low, (low + more,))), charset, cover_of(fonts, chars, seed % 97), None)
+    deck = Deck(
+        Corpus(**BALANCED, length=Length(low, (low + more,))), charset, both(cover_of(fonts, chars, seed % 97)), None
+    )
     deal = deck.deal(Stream(seed, "vertical", "val"), group)
     counts = np.bincount(deal.chars, minlength=chars)
     even = len(deal.chars) / chars
-    assert abs(counts - even).max() <= 0.06 * even + 6 * np.sqrt(0.04 * even) + 3  # fonts' last lines are filled by chance
+    assert (
+        abs(counts - even).max() <= 0.06 * even + 6 * np.sqrt(0.04 * even) + 3
+    )  # fonts' last lines are filled by chance
     for font, line in lines(deal):
         assert deck.pools["vertical"].cover[font, list(line)].all()
 
 
 def test_each_character_visits_all_its_fonts_equally() -> None:
     cover = cover_of(5, 300)
-    pool = Deck(Corpus(**BALANCED), LETTERS, cover, None).pools["horizontal"]
+    pool = Deck(Corpus(**BALANCED), LETTERS, both(cover), None).pools["horizontal"]
     chars, fonts = pool.balanced_cards(TRAIN, 0, 300 * 60)  # 60: a multiple of 1 to 5
     visits = np.zeros((5, 300), int)
     np.add.at(visits, (fonts, chars), 1)
@@ -62,7 +70,7 @@ def test_each_character_visits_all_its_fonts_equally() -> None:
 
 
 def test_cards_do_not_depend_on_how_they_are_dealt() -> None:
-    pool = Deck(Corpus(**BALANCED), LETTERS, cover_of(4, 300), None).pools["horizontal"]
+    pool = Deck(Corpus(**BALANCED), LETTERS, both(cover_of(4, 300)), None).pools["horizontal"]
     whole = pool.balanced_cards(TRAIN, 1000, 5000)
     parts = [pool.balanced_cards(TRAIN, begin, 500) for begin in range(1000, 6000, 500)]
     for k in (0, 1):
@@ -71,7 +79,7 @@ def test_cards_do_not_depend_on_how_they_are_dealt() -> None:
 
 def test_a_deal_depends_on_nothing_but_its_number() -> None:
     def deck() -> Deck:
-        return Deck(Corpus(), LETTERS, cover_of(4, 300), None)
+        return Deck(Corpus(), LETTERS, both(cover_of(4, 300)), None)
 
     first = deck().deal(TRAIN, 7)
     busy = deck()
@@ -88,7 +96,7 @@ def test_a_deal_depends_on_nothing_but_its_number() -> None:
 def test_lengths_are_those_of_the_recipe(part: str) -> None:
     length = Length(5, (16, 19, 24, 26))
     config = Corpus(**{**BALANCED, "balanced": 0.0, part: 1.0}, length=length)
-    deal = Deck(config, LETTERS, cover_of(4, 300), None).deal(TRAIN, 0)
+    deal = Deck(config, LETTERS, both(cover_of(4, 300)), None).deal(TRAIN, 0)
     sizes = np.diff(deal.start)
     assert sizes.min() == 5
     assert sizes.max() <= 25
@@ -100,7 +108,7 @@ def test_lengths_are_those_of_the_recipe(part: str) -> None:
 def test_uniform_takes_every_font_and_every_character_of_it_equally() -> None:
     cover = cover_of(3, 300)
     config = Corpus(**{**BALANCED, "balanced": 0.0, "uniform": 1.0})
-    deck = Deck(config, LETTERS, cover, None)
+    deck = Deck(config, LETTERS, both(cover), None)
     fonts: Counter[int] = Counter()
     seen = np.zeros((3, 300), int)
     for group in range(6):
@@ -118,8 +126,10 @@ def test_common_lines_are_mostly_everyday_text() -> None:
     charset = load_charset(None)
     cover = np.ones((1, len(charset)), np.bool_)
     config = Corpus(**{**BALANCED, "balanced": 0.0, "common": 1.0, "runs": 0.5})
-    chars = "".join(charset.chars[k] for k in Deck(config, charset, cover, None).deal(TRAIN, 0).chars)
-    level1 = sum(0xB0 <= char.encode("gb2312", "ignore")[0] <= 0xD7 for char in chars if char.encode("gb2312", "ignore"))
+    chars = "".join(charset.chars[k] for k in Deck(config, charset, both(cover), None).deal(TRAIN, 0).chars)
+    level1 = sum(
+        0xB0 <= char.encode("gb2312", "ignore")[0] <= 0xD7 for char in chars if char.encode("gb2312", "ignore")
+    )
     assert level1 / len(chars) > 0.45
     assert 0.1 < sum(char.isascii() for char in chars) / len(chars) < 0.4
 
@@ -127,16 +137,9 @@ def test_common_lines_are_mostly_everyday_text() -> None:
 def test_repeats_occur_in_every_part() -> None:
     for part in ("balanced", "uniform", "common"):
         config = Corpus(**{**BALANCED, "balanced": 0.0, part: 1.0, "repeats": 0.5})
-        deal = Deck(config, LETTERS, cover_of(2, 300), None).deal(TRAIN, 0)
+        deal = Deck(config, LETTERS, both(cover_of(2, 300)), None).deal(TRAIN, 0)
         doubled = [any(a == b for a, b in zip(line, line[1:])) for _, line in lines(deal) if len(line) > 1]
         assert sum(doubled) / len(doubled) > 0.45
-
-
-def test_vertical_presentation_forms_stay_out_of_vertical_lines() -> None:
-    charset = Charset("一二三︵︶︙")
-    deck = Deck(Corpus(), charset, np.ones((2, 6), np.bool_), None)
-    assert set(deck.deal(TRAIN, 0).chars.tolist()) == set(range(6))
-    assert set(deck.deal(Stream(1, "vertical", "train"), 0).chars.tolist()) == {0, 1, 2}
 
 
 def test_text_comes_from_the_files(tmp_path: Path) -> None:
@@ -146,7 +149,7 @@ def test_text_comes_from_the_files(tmp_path: Path) -> None:
     text = read_text([path], charset)
     assert text.dropped == {"X": 1}
     cover = np.ones((1, 10), np.bool_)
-    deck = Deck(Corpus(**{**BALANCED, "balanced": 0.0, "text": 1.0}), charset, cover, text)
+    deck = Deck(Corpus(**{**BALANCED, "balanced": 0.0, "text": 1.0}), charset, both(cover), text)
     seen = {"".join(charset.chars[c] if c != SPACE else " " for c in line) for _, line in lines(deck.deal(TRAIN, 0))}
     assert "一二 三四五" in seen
     assert all(piece in "一二 三四五|六七|八九|十" for piece in seen)
@@ -159,13 +162,18 @@ def test_text_that_no_font_draws_whole_loses_only_what_is_missing(tmp_path: Path
     charset = Charset("一二三四五")
     cover = np.array([[1, 1, 0, 1, 1], [1, 0, 0, 0, 1]], np.bool_)
     config = Corpus(**{**BALANCED, "balanced": 0.0, "text": 1.0}, length=Length(5, (6,)))
-    deck = Deck(config, charset, cover, read_text([path], charset))
+    deck = Deck(config, charset, both(cover), read_text([path], charset))
     assert {line for _, line in lines(deck.deal(TRAIN, 0))} == {(0, 1, SPACE, 3)}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), (b"\xff\xfe", "is not UTF-8"), (b"XYZ", "no character of the charset"), (b"", "no character")],
+    [
+        (None, "cannot be read"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b"XYZ", "no character of the charset"),
+        (b"", "no character"),
+    ],
 )
 def test_unusable_text_files(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.txt"
@@ -175,7 +183,13 @@ def test_unusable_text_files(tmp_path: Path, content: bytes | None, message: str
         read_text([path], LETTERS)
 
 
+def test_a_weight_too_small_for_a_line_is_no_line() -> None:
+    for weights in ({"balanced": 1e-6, "common": 1.0}, {"balanced": 1.0, "common": 1e-6, "uniform": 1e-6}):
+        deck = Deck(Corpus(**{**BALANCED, **weights}), LETTERS, both(cover_of(2, 300)), None)
+        assert len(lines(deck.deal(TRAIN, 0))) == GROUP
+
+
 def test_a_recipe_of_text_only_needs_a_file() -> None:
     config = Corpus(**{**BALANCED, "balanced": 0.0, "text": 1.0})
     with pytest.raises(UserError, match="--corpus"):
-        Deck(config, LETTERS, cover_of(1, 300), None)
+        Deck(config, LETTERS, both(cover_of(1, 300)), None)

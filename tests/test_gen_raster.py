@@ -50,7 +50,9 @@ def test_the_atlas_holds_what_the_face_draws(small: Callable[..., Recipe]) -> No
         for page in glyphs.pages:
             for position in np.flatnonzero(glyphs.cover)[::7]:
                 offset, width, height, left, top = page.table[position].tolist()
-                ink, face_left, face_top = face.bitmaps(face.glyph_id(ord(recipe.charset.chars[position])), [page.size])[0]
+                ink, face_left, face_top = face.bitmaps(
+                    face.glyph_id(ord(recipe.charset.chars[position])), [page.size]
+                )[0]
                 assert (left, top) == (face_left, face_top)
                 assert np.array_equal(page.bitmaps[offset : offset + width * height].reshape(height, width), ink)
 
@@ -90,7 +92,7 @@ def make_font(path: Path, glyphs: dict[int, str], box: bool = True) -> Path:
             pen.closePath()
         drawn[name] = pen.glyph()
     builder.setupGlyf(drawn)
-    builder.setupHorizontalMetrics({name: (1000, 0) for name in names})
+    builder.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
     builder.setupHorizontalHeader(ascent=800, descent=-200)
     builder.setupNameTable({"familyName": "Test", "styleName": "Regular"})
     builder.setupOS2()

@@ -39,7 +39,9 @@ def recipes(small: Callable[..., Recipe]) -> dict[str, Recipe]:
     name=st.sampled_from(RECIPES), seed=st.integers(0, 2**63 - 1), direction=st.sampled_from(["horizontal", "vertical"]),
     split=st.sampled_from(["train", "val"]), index=st.integers(0, 10**12),
 )  # fmt: skip
-def test_a_sample_is_whole(name: str, seed: int, direction: str, split: str, index: int, recipes: dict[str, Recipe]) -> None:
+def test_a_sample_is_whole(
+    name: str, seed: int, direction: str, split: str, index: int, recipes: dict[str, Recipe]
+) -> None:
     recipe = recipes[name]
     sample = render(recipe, Stream(seed, direction, split), index)
     height, width = sample.pixels.shape
@@ -92,6 +94,9 @@ def golden(recipe: Recipe) -> str:
 
 PINNED = {"numpy": "2.4.6", "opencv": "5.0.0", "freetype": "2.13.2", "jpeg": "build-libjpeg-turbo (ver 3.1.2-70)"}
 GOLDEN: dict[str, str] = {
+    "gen-default": "d40fbf6cb0f47487537f01d4beb6c09b14a86f0994a1b269ddc91eaa48ac7b4b",
+    "gen-classic": "e7a5c59cf4634f7e92811592d6cd1a1114d730397854e7715cc2a0705ed9fdcb",
+    "eval-uniform": "095cfaf4d94b967fc6da7ec2aede96934820234f42af2340e7ad1c6a4505a0fe",
 }
 
 

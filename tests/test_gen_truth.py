@@ -1,6 +1,6 @@
 """Labels are true: what stands at a recorded box is the recorded character, as plain Pillow draws it.
 
-    pytest tests/test_gen_truth.py
+pytest tests/test_gen_truth.py
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def charset() -> Charset:
     """ASCII, everyday symbols, and a thousand ideographs from all over the charset."""
     chars = load_charset(None).chars
     rng = np.random.default_rng(0)
-    han = [char for char in chars if ord(char) >= 0x3400 and ord(char) < 0xF000 or ord(char) > 0xFFFF]
+    han = [char for char in chars if (ord(char) >= 0x3400 and ord(char) < 0xF000) or ord(char) > 0xFFFF]
     common = [chr(code) for code in range(0x4E00, 0x9FA6) if len(chr(code).encode("gb2312", "ignore")) == 2]
     picked = {str(char) for char in rng.choice(han, 500)} | {str(char) for char in rng.choice(common, 500)}
     return Charset("".join(sorted(picked | set("，。（）《》「」：；！？…—") | {chr(c) for c in range(0x30, 0x7B)})))

@@ -1,6 +1,6 @@
 """Every command in the READMEs runs, with sizes shrunk; and the two READMEs have the same ones.
 
-    pytest tests/test_readme.py
+pytest tests/test_readme.py
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
             words += ["--charset", "my_words.txt"]
         if "--slice" in words:  # one machine plays all of them
             words[words.index("0/16")] = "0/1"
-        done = subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *words[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "shards/horizontal/manifest.json").is_file()
     assert (tmp_path / "shards/report.html").is_file()
@@ -73,7 +75,16 @@ def test_a_wheel_works_outside_the_clone(tmp_path: Path, pip_fonts: tuple[Font, 
         shutil.copy(ROOT / name, source)
     for name in ("gen", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(source)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "dist"),
+        str(source),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     site, away = tmp_path / "site", tmp_path / "away"
