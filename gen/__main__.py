@@ -3,6 +3,8 @@
 import sys
 
 if __name__ == "__main__":  # workers import this file too
-    from gen.cli import main
-
+    try:
+        from gen.cli import main
+    except KeyboardInterrupt:  # Ctrl-C before anything was begun
+        sys.exit(130)
     sys.exit(main())

@@ -178,18 +178,43 @@ def _map(path: Path) -> npt.NDArray[np.generic]:
 
 
 def load(fonts: Sequence[Font], charset: Charset, sizes: Sequence[int], cache: Path) -> tuple[FontAtlas, ...]:
-    """Map a built atlas into memory; nothing is read until it is drawn."""
+    """Map a built atlas into memory; nothing is read until it is drawn.
+
+    Raises `DamagedError` naming the folders whose files are not what `build` wrote.
+    """
     ideographs = np.array([k for k, char in enumerate(charset.chars) if _is_ideograph(char)], np.int32)
-    result = []
+    result, damaged = [], []
     for font in fonts:
         home = folder(font, charset, cache)
-        pages = tuple(
-            Page(size, _map(_bitmaps(home, size)).view(np.uint8), _map(_table(home, size)).view(np.int32), ideographs)
-            for size in sizes
-        )
-        cover, advance, ascender = (np.load(home / f"{name}.npy") for name in ("cover", "advance", "ascender"))
-        result.append(FontAtlas(cover, advance, float(ascender), pages))
+        try:
+            result.append(_load_font(home, len(charset), sizes, ideographs))
+        except (OSError, EOFError, ValueError):
+            damaged.append(home)
+    if damaged:
+        raise DamagedError(damaged)
     return tuple(result)
+
+
+class DamagedError(Exception):
+    """Folders of the atlas that cannot be read: a disk that was full or lost power; drawing them again mends it."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        super().__init__(folders)
+        self.folders = folders
+
+
+def _load_font(home: Path, count: int, sizes: Sequence[int], ideographs: npt.NDArray[np.int32]) -> FontAtlas:
+    pages = []
+    for size in sizes:
+        bitmaps, table = _map(_bitmaps(home, size)).view(np.uint8), _map(_table(home, size)).view(np.int32)
+        ends = table[:, OFFSET] + table[:, WIDTH] * table[:, HEIGHT]
+        if table.shape != (count, 5) or ends.max(initial=0) != len(bitmaps):
+            raise ValueError(f"{home}: a table that does not fit its bitmaps")
+        pages.append(Page(size, bitmaps, table, ideographs))
+    cover, advance, ascender = (np.load(home / f"{name}.npy") for name in ("cover", "advance", "ascender"))
+    if len(cover) != count or len(advance) != count:
+        raise ValueError(f"{home}: another number of characters")
+    return FontAtlas(cover, advance, float(ascender), tuple(pages))
 
 
 def _is_ideograph(char: str) -> bool:

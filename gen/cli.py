@@ -10,6 +10,7 @@ Stopped or killed, the same command goes on; with a larger ``--n`` later the set
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -86,15 +87,22 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 2 for what the user can mend, 130 or 143 when stopped."""
+    _mend_streams()
     args = parser().parse_args(argv)
+    args.out = os.path.expanduser(args.out)
     handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return finish(args) if args.finish else generate(args)
     except UserError as error:
         message = " ".join(str(error).split())
+    except BrokenPipeError:  # nobody reads what is printed; what is written is whole
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror or error}; check --out {args.out} and its disk, then run the same command"
+        outside = error.filename and not str(error.filename).startswith(args.out)
+        what = "that file" if outside else f"--out {args.out} and its disk"
+        message = f"{place}{error.strerror or error}; check {what}, then run the same command"
     except KeyboardInterrupt as stopped:
         number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
         print(f"python -m gen: stopped; {_what_is_there(args.out)}", file=sys.stderr)
@@ -104,6 +112,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
     print(f"python -m gen: {message}", file=sys.stderr)
     return 2
+
+
+def _mend_streams() -> None:
+    """A closed stderr, or a terminal that cannot write Chinese, must not cost a run its exit code."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the rest of the process)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -148,6 +166,7 @@ def generate(args: argparse.Namespace) -> int:
         counts=counts,
     )
     wanted.plan.check()
+    dataset.begin(store, wanted, args.overwrite)  # a refusal comes before any note
     for note in (*fonts_note, *_recipe_notes(recipe)):
         print(f"python -m gen: {note}", file=sys.stderr)
     rates = measure(recipe, directions)
@@ -177,6 +196,8 @@ def generate(args: argparse.Namespace) -> int:
 
 def finish(args: argparse.Namespace) -> int:
     """Write the manifests of a set that slices made; the exit code."""
+    if args.dry_run:
+        raise UserError("--finish writes manifests, --dry-run writes nothing: give one of them")
     store = open_store(args.out)
     held = dataset.read_held(store)
     if held is None:

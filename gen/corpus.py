@@ -58,8 +58,20 @@ class Deck:
         if not sum(weights.values()):
             raise UserError("the recipe takes all lines from text files and none was given: add --corpus FILE")
         self.share = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
-        self.pools = {direction: Pool(charset, flags) for direction, flags in cover.items()}
+        self._charset, self._cover = charset, cover
+        self._pools: dict[str, Pool] = {}
         self._deals: OrderedDict[tuple[Stream, int], Deal] = OrderedDict()
+
+    def pool(self, direction: str) -> Pool:
+        """The characters of a direction. Raises `UserError` when there is none."""
+        if direction not in self._pools:
+            if not self._cover[direction].any():
+                raise UserError(
+                    f"the fonts draw no character of the charset in {direction} lines: "
+                    "give other fonts, another charset or the other --direction"
+                )
+            self._pools[direction] = Pool(self._charset, self._cover[direction])
+        return self._pools[direction]
 
     def deal(self, stream: Stream, group: int) -> Deal:
         """The lines ``group * GROUP`` and after; the last few deals are kept."""
@@ -71,7 +83,7 @@ class Deck:
         return self._deals[key]
 
     def _make(self, stream: Stream, group: int) -> Deal:
-        rng, pool = stream.generator(0, group), self.pools[stream.direction]
+        rng, pool = stream.generator(0, group), self.pool(stream.direction)
         parts = []
         bounds = np.rint(np.cumsum([0.0, *self.share.values()]) * GROUP).astype(int)
         for name, count in zip(self.share, np.diff(bounds)):

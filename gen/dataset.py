@@ -75,8 +75,12 @@ class Held:
         """The inverse of `to_json`. Raises ValueError."""
         try:
             values = json.loads(data)
+            if not isinstance(values, dict):
+                raise ValueError("it is not a JSON object")
             if values["format"] != FORMAT:
                 raise ValueError(f"it is of format {values['format']}, this version writes {FORMAT}")
+            if not isinstance(values["shard_size"], int) or values["shard_size"] < 1:
+                raise ValueError(f"its shard_size is {values['shard_size']!r}")
             counts = {
                 name: {split: int(count[split]) for split in SPLITS} for name, count in values["directions"].items()
             }
@@ -226,13 +230,11 @@ def committed(store: Store, task: ShardTask) -> ShardEntry | None:
 
 
 def finish(store: Store, held: Held) -> dict[str, list[str]]:
-    """Write the manifest of every direction that is complete and has none; the shards that the others lack."""
+    """Write the manifest of every direction that is complete; the shards that the others lack."""
     missing = {}
     with _setting_up(store):
         store.sweep({f"{direction}/{MANIFEST}" for direction in DIRECTIONS})
         for direction in held.counts:
-            if store.size(f"{direction}/{MANIFEST}") is not None:
-                continue
             entries: dict[str, list[ShardEntry]] = {split: [] for split in SPLITS}
             lacking = []
             for task in held.plan.tasks([direction]):
@@ -248,7 +250,8 @@ def finish(store: Store, held: Held) -> dict[str, list[str]]:
             manifest = Manifest(
                 direction, held.identity, held.recipe, held.charset, held.charset_sha256, held.image, splits
             )
-            publish(store, f"{direction}/{MANIFEST}", manifest.to_json())
+            if store.read(f"{direction}/{MANIFEST}") != manifest.to_json():  # none yet, or a damaged one
+                publish(store, f"{direction}/{MANIFEST}", manifest.to_json())
     return missing
 
 

@@ -228,6 +228,8 @@ def covered_by(font: Font, text: str) -> str:
 
 def _parse(arg: str) -> tuple[Path, int | None, Axes]:
     """Split FILE, FILE#face, FILE@tag=value,... or both in either order; a file so named wins over the notation."""
+    if not arg.strip():
+        raise UserError("a font is given as an empty text: name a file or a folder, or leave --fonts out")
     path = arg
     face: int | None = None
     axes: Axes = ()
@@ -239,7 +241,7 @@ def _parse(arg: str) -> tuple[Path, int | None, Axes]:
             face = int(text)
         elif match := _AT_AXES.match(path):
             path, text = match.groups()
-            axes = _axes(arg, text)
+            axes = tuple(sorted((*axes, *_axes(arg, text))))
         else:
             raise UserError(f"the font {path} does not exist; check the path")
     return Path(path).expanduser(), face, axes

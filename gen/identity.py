@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_SHOWN = 8  # differing keys in a message
+_SHOWN = 4  # differing keys in a message
 
 
 def canonical(value: object) -> bytes:
@@ -25,12 +25,20 @@ def identity_of(parts: Mapping[str, object]) -> str:
 
 def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The keys whose values differ, with both."""
+    held, wanted, fonts = dict(held), dict(wanted), ""
+    names = [sorted(str(font.get("name")) for font in side.get("fonts", ())) for side in (held, wanted)]
+    if names[0] != names[1]:  # one word for what would be a hundred keys
+        only = [", ".join(sorted(set(names[k]) - set(names[1 - k]))[:3]) or "none" for k in (0, 1)]
+        fonts = (
+            f"fonts are {len(names[0])} there and {len(names[1])} here (only there: {only[0]}; only here: {only[1]})"
+        )
+        held["fonts"] = wanted["fonts"] = []
     left, right = dict(_flat(held)), dict(_flat(wanted))
     keys = [key for key in {**left, **right} if left.get(key, "absent") != right.get(key, "absent")]
     shown = [f"{key} is {left.get(key, 'absent')} there and {right.get(key, 'absent')} here" for key in keys[:_SHOWN]]
     if len(keys) > _SHOWN:
         shown.append(f"{len(keys) - _SHOWN} more differ")
-    return "; ".join(shown)
+    return "; ".join([fonts, *shown] if fonts else shown)
 
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:

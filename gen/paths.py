@@ -10,9 +10,9 @@ NAME = "crnn-shards"
 
 def _directory(own: str, xdg: str, home: str) -> Path:
     if os.environ.get(own):
-        return Path(os.environ[own]).expanduser()
+        return Path(os.path.expanduser(os.environ[own]))  # leaves a user that does not exist as it is
     if os.environ.get(xdg):
-        return Path(os.environ[xdg]).expanduser() / NAME
+        return Path(os.path.expanduser(os.environ[xdg])) / NAME
     return Path.home() / home / NAME
 
 

@@ -27,7 +27,10 @@ Counts = Mapping[str, Mapping[str, int]]  # direction -> split -> samples
 
 def parse_size(text: str, what: str) -> int:
     """A number as people write it: 500, 20k, 1.5M, 1e6, 10_000. Raises `UserError` unless whole and above 0."""
-    match = _SIZE.fullmatch(text.strip().replace(",", ""))
+    plain = text.strip()
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", plain, re.ASCII):  # 1,500,000, but not a decimal comma
+        plain = plain.replace(",", "")
+    match = _SIZE.fullmatch(plain)
     if match is None:
         raise UserError(f"{what} {text}: write a whole number above 0, such as 500, 20k, 1.5M or 1e6")
     value = Decimal(match[1].replace("_", "")) * _UNITS[match[2].lower()]
@@ -38,7 +41,7 @@ def parse_size(text: str, what: str) -> int:
 
 def parse_slice(text: str) -> tuple[int, int]:
     """``i/n`` as two numbers, 0 <= i < n. Raises `UserError`."""
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip(), re.ASCII)
     if match is None or not int(match[1]) < int(match[2]):
         raise UserError(f"--slice {text}: write i/n with i from 0 to n-1, for example 0/4, 1/4, 2/4, 3/4")
     return int(match[1]), int(match[2])

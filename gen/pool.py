@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.charset import Charset, group_of
-from gen.errors import UserError
 from gen.stream import Stream
 from gen.text import SPACE
 
@@ -56,8 +55,6 @@ class Pool:
         self.cover = cover
         self.count = cover.sum(axis=0).astype(np.int32)
         self.chars = np.flatnonzero(self.count).astype(np.int32)
-        if not len(self.chars):
-            raise UserError("the fonts have no character of the charset: give other fonts or another charset")
         order = np.argwhere(cover.T)  # sorted by character: a character's fonts stand together
         self.fonts = order[:, 1].astype(np.int32)
         self.first = np.concatenate([[0], np.cumsum(self.count)]).astype(np.int64)

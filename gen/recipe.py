@@ -5,6 +5,7 @@ python -m gen --out shards --n 500 --dry-run
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,5 +132,11 @@ def open_recipe(source: RecipeSource, workers: int = 1) -> Recipe:
     cv2.setNumThreads(1)  # the pool of processes is the parallelism; OpenCV's own threads would fight it
     sizes = source.config.layout.sizes
     atlas.build(source.fonts, source.charset, sizes, source.cache, workers)
-    glyphs = atlas.load(source.fonts, source.charset, sizes, source.cache)
+    try:
+        glyphs = atlas.load(source.fonts, source.charset, sizes, source.cache)
+    except atlas.DamagedError as error:
+        for home in error.folders:
+            shutil.rmtree(home, ignore_errors=True)
+        atlas.build(source.fonts, source.charset, sizes, source.cache, workers)
+        glyphs = atlas.load(source.fonts, source.charset, sizes, source.cache)
     return Recipe(source, glyphs, read_text(source.corpus, source.charset) if source.corpus else None)

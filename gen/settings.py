@@ -86,6 +86,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"config {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise UserError(f"config {path} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"config {path} is nested too deep to be a recipe") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -100,8 +102,9 @@ def parse_set(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: write it as section.key=value, for example --set effects.rotation.p=0.5")
     try:
         nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: {value!r} is not a YAML value") from None
+    except (yaml.YAMLError, RecursionError):
+        value = value[:40]
+        raise UserError(f"--set {text[:60]}: {value!r} is not a YAML value") from None
     for part in reversed(name.split(".")):
         nested = {part: nested}
     assert isinstance(nested, dict)

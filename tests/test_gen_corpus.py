@@ -56,12 +56,12 @@ def test_a_balanced_deal_has_every_character_equally_often(
         abs(counts - even).max() <= 0.06 * even + 6 * np.sqrt(0.04 * even) + 3
     )  # fonts' last lines are filled by chance
     for font, line in lines(deal):
-        assert deck.pools["vertical"].cover[font, list(line)].all()
+        assert deck.pool("vertical").cover[font, list(line)].all()
 
 
 def test_each_character_visits_all_its_fonts_equally() -> None:
     cover = cover_of(5, 300)
-    pool = Deck(Corpus(**BALANCED), LETTERS, both(cover), None).pools["horizontal"]
+    pool = Deck(Corpus(**BALANCED), LETTERS, both(cover), None).pool("horizontal")
     chars, fonts = pool.balanced_cards(TRAIN, 0, 300 * 60)  # 60: a multiple of 1 to 5
     visits = np.zeros((5, 300), int)
     np.add.at(visits, (fonts, chars), 1)
@@ -70,7 +70,7 @@ def test_each_character_visits_all_its_fonts_equally() -> None:
 
 
 def test_cards_do_not_depend_on_how_they_are_dealt() -> None:
-    pool = Deck(Corpus(**BALANCED), LETTERS, both(cover_of(4, 300)), None).pools["horizontal"]
+    pool = Deck(Corpus(**BALANCED), LETTERS, both(cover_of(4, 300)), None).pool("horizontal")
     whole = pool.balanced_cards(TRAIN, 1000, 5000)
     parts = [pool.balanced_cards(TRAIN, begin, 500) for begin in range(1000, 6000, 500)]
     for k in (0, 1):

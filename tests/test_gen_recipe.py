@@ -21,7 +21,7 @@ def opened(fonts: tuple[Font, ...], cache: Path, charset: str, *sets: str) -> Re
 
 def drawn(recipe: Recipe, direction: str) -> str:
     """The characters that some font draws in a direction."""
-    return "".join(recipe.charset.chars[k] for k in recipe.deck.pools[direction].chars)
+    return "".join(recipe.charset.chars[k] for k in recipe.deck.pool(direction).chars)
 
 
 def test_vertical_presentation_forms_stay_out_of_vertical_lines(pip_fonts: tuple[Font, ...], cache: Path) -> None:
@@ -67,3 +67,25 @@ def test_identity_names_all_that_decides(small: Callable[..., Recipe]) -> None:
     assert parts != small(None, ["seed=2"]).identity_parts()
     assert parts == small().identity_parts()
     assert np.all([font["sha256"] for font in parts["fonts"]])
+
+
+@pytest.mark.parametrize("name", ["cover.npy", "advance.npy", "16.table.npy", "16.bitmaps.npy"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
+def test_a_damaged_atlas_is_drawn_again(name: str, damage: str, pip_fonts: tuple[Font, ...], tmp_path: Path) -> None:
+    whole = opened(pip_fonts[:1], tmp_path, "一二三abc", "layout.sizes=[16]")
+    stream = Stream(1, "horizontal", "train")
+    pixels = render(whole, stream, 0).pixels
+    path = next(tmp_path.glob(f"atlas/*/{name}"))
+    content = path.read_bytes()
+    path.unlink()  # written anew: the first recipe still maps the old file
+    if damage != "gone":
+        path.write_bytes(content[:100] if damage == "cut" else b"")
+    again = opened(pip_fonts[:1], tmp_path, "一二三abc", "layout.sizes=[16]")
+    assert np.array_equal(pixels, render(again, stream, 0).pixels)
+
+
+def test_a_charset_for_rows_only(pip_fonts: tuple[Font, ...], cache: Path) -> None:
+    recipe = opened(pip_fonts, cache, "︵︶")
+    assert set(render(recipe, Stream(1, "horizontal", "train"), 0).text) <= set("︵︶")
+    with pytest.raises(UserError, match="in vertical lines"):
+        render(recipe, Stream(1, "vertical", "train"), 0)

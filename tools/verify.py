@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return verify(args.dir, max(1, args.workers))
     except (UserError, OSError) as error:
-        print(f"python -m tools.verify: {error}", file=sys.stderr)
+        print(f"python -m tools.verify: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("python -m tools.verify: stopped", file=sys.stderr)
@@ -84,7 +84,7 @@ def verify(place: Path, workers: int) -> int:
     """Check the shards under ``place``, print what is wrong, and return the exit code. Raises `UserError`."""
     begin = time.perf_counter()
     folders = _folders(place)
-    problems: list[str] = []
+    problems = _absent(place, folders)
     shards: list[Shard] = []
     charset = ""
     for folder in folders:
@@ -116,7 +116,8 @@ def verify(place: Path, workers: int) -> int:
     images = sum(shard.entry.count for shard in shards)
     what = f"{images:,} images in {len(shards):,} shards, {size_text(total)}"
     if bad or problems:
-        advice = "delete the .tar and .json of each and give the generating command again" if bad else "see above"
+        again = "give the generating command again"
+        advice = f"delete the .tar and .json of each and {again}" if bad else again
         print(f"Checked {what}: {bad} bad shards, {len(problems)} other problems; {advice}.")
         return 1
     print(f"Checked {what}, every byte, in {time_text(time.perf_counter() - begin)}: all is well.")
@@ -135,13 +136,25 @@ def _folders(place: Path) -> list[Path]:
     return folders
 
 
+def _absent(place: Path, folders: Sequence[Path]) -> list[str]:
+    """What a whole set lacks by its recipe.json; nothing for a direction's directory on its own."""
+    if list(folders) == [place]:
+        return []
+    try:
+        held = Held.parse(place.joinpath(RECIPE).read_bytes())
+    except (OSError, ValueError) as error:
+        return [f"{place / RECIPE} cannot be used: {error}"]
+    names = {folder.name for folder in folders}
+    return [f"{place / way} is not there, though {RECIPE} lists it" for way in held.counts if way not in names]
+
+
 def read_folder(folder: Path) -> tuple[list[Shard], str, list[str]]:
     """A direction's shards by its manifest, the charset, and what is wrong with the folder as a whole."""
     try:
         manifest = Manifest.parse(folder.joinpath(MANIFEST).read_bytes())
     except FileNotFoundError:
         return [], "", [f"{folder}: no {MANIFEST}, so the set is not complete; give the generating command again"]
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         return [], "", [f"{folder / MANIFEST}: {error}"]
     problems = []
     if identity_of(manifest.recipe) != manifest.identity:
