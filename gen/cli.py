@@ -175,7 +175,7 @@ def generate(args: argparse.Namespace) -> int:
         tasks = [task for task in future.plan.slice(*part) if task.direction in counts]
         todo = dataset.todo_of(store, wanted, tasks, replace)
         cost = rates.estimate(todo, workers)
-        print(summary.plan_text(args, store, recipe, wanted, tasks, todo, cost, workers))
+        print(summary.plan_text(args, store, recipe, wanted, tasks, todo, cost, workers), flush=True)
         _check_disk(store, cost.bytes, dataset.set_bytes(store) if replace else 0)
         return 0
 
@@ -190,7 +190,7 @@ def generate(args: argparse.Namespace) -> int:
         held = dataset.read_held(store)
         assert held is not None
         missing = dataset.finish(store, held)
-    print(summary.done_text(args, todo, progress.bytes, seconds, missing))
+    print(summary.done_text(args, todo, progress.bytes, seconds, missing), flush=True)
     return 0
 
 
@@ -213,7 +213,10 @@ def finish(args: argparse.Namespace) -> int:
             "run the slices that make them again"
         )
     tasks = held.plan.tasks()
-    print(f"{args.out} is complete: {held.plan.samples:,} images in {len(tasks)} shards. {summary.next_text(args.out)}")
+    print(
+        f"{args.out} is complete: {held.plan.samples:,} images in {len(tasks)} shards. {summary.next_text(args.out)}",
+        flush=True,
+    )
     return 0
 
 
