@@ -177,30 +177,27 @@ def _map(path: Path) -> npt.NDArray[np.generic]:
     return array
 
 
-def load(fonts: Sequence[Font], charset: Charset, sizes: Sequence[int], cache: Path) -> tuple[FontAtlas, ...]:
-    """Map a built atlas into memory; nothing is read until it is drawn.
-
-    Raises `DamagedError` naming the folders whose files are not what `build` wrote.
-    """
+def ready(
+    fonts: Sequence[Font], charset: Charset, sizes: Sequence[int], cache: Path, workers: int
+) -> tuple[FontAtlas, ...]:
+    """The atlas of some fonts: drawn where it is missing, drawn again where its files are damaged (a disk that was
+    full or lost power), and mapped into memory; nothing is read until it is drawn. Raises `UserError` as `build`."""
     ideographs = np.array([k for k, char in enumerate(charset.chars) if _is_ideograph(char)], np.int32)
-    result, damaged = [], []
-    for font in fonts:
-        home = folder(font, charset, cache)
+
+    def load(home: Path) -> FontAtlas:
+        return _load_font(home, len(charset), sizes, ideographs)
+
+    homes = [folder(font, charset, cache) for font in fonts]
+    build(fonts, charset, sizes, cache, workers)
+    loaded: dict[Path, FontAtlas] = {}
+    for home in homes:
         try:
-            result.append(_load_font(home, len(charset), sizes, ideographs))
+            loaded[home] = load(home)
         except (OSError, EOFError, ValueError):
-            damaged.append(home)
-    if damaged:
-        raise DamagedError(damaged)
-    return tuple(result)
-
-
-class DamagedError(Exception):
-    """Folders of the atlas that cannot be read: a disk that was full or lost power; drawing them again mends it."""
-
-    def __init__(self, folders: list[Path]) -> None:
-        super().__init__(folders)
-        self.folders = folders
+            shutil.rmtree(home, ignore_errors=True)
+    if len(loaded) < len(set(homes)):
+        build(fonts, charset, sizes, cache, workers)
+    return tuple(loaded.get(home) or load(home) for home in homes)
 
 
 def _load_font(home: Path, count: int, sizes: Sequence[int], ideographs: npt.NDArray[np.int32]) -> FontAtlas:

@@ -166,12 +166,11 @@ def generate(args: argparse.Namespace) -> int:
         counts=counts,
     )
     wanted.plan.check()
-    dataset.begin(store, wanted, args.overwrite)  # a refusal comes before any note
+    future, replace = dataset.begin(store, wanted, args.overwrite)  # a refusal comes before any note
     for note in (*fonts_note, *_recipe_notes(recipe)):
         print(f"python -m gen: {note}", file=sys.stderr)
     rates = measure(recipe, directions)
     if args.dry_run:
-        future, replace = dataset.begin(store, wanted, args.overwrite)
         tasks = [task for task in future.plan.slice(*part) if task.direction in counts]
         todo = dataset.todo_of(store, wanted, tasks, replace)
         cost = rates.estimate(todo, workers)

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gen.stream import DIRECTIONS as DIRECTIONS
+from gen.stream import SPLITS as SPLITS
+
 FORMAT = 1
-DIRECTIONS = ("horizontal", "vertical")
-SPLITS = ("train", "val")
 BLOCK_BYTES = 4 << 20
 RECIPE = "recipe.json"
 MANIFEST = "manifest.json"

@@ -29,7 +29,7 @@ _SQUARE = np.ones((3, 3), np.uint8)
 
 def hold_back(applied: Applied, size: int) -> None:
     """Leave out and soften, in place, what would leave small type unreadable together: blurs above all."""
-    soft = [name for name in CAMERA if name in SOFTENERS and name in applied]
+    soft = [name for name in SOFTENERS if name in applied]
     for name in soft[1 if size < 20 else 2 :]:
         del applied[name]
     if "weight" in applied and applied["weight"][0] < 0:
@@ -215,7 +215,7 @@ def _jpeg(image: Bytes, strength: float, size: int, draws: Draws) -> Bytes:
 
 
 NOISES = {"gaussian_noise": 1, "texture": 1, "speckle": 255}  # and what its strength is to be multiplied with
-SOFTENERS = ("downscale", "gaussian_blur", "motion_blur", "defocus")
+SOFTENERS = ("downscale", "gaussian_blur", "motion_blur", "defocus")  # the first of CAMERA, in its order
 
 # In the order in which light, lens, sensor and file add them.
 CAMERA: dict[str, Callable[[Bytes, float, int, Draws], Bytes]] = {

@@ -5,7 +5,6 @@ python -m gen --out shards --n 500 --dry-run
 
 from __future__ import annotations
 
-import shutil
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from gen.vertical import DIGIT, LETTER, MARK, TURNED, stances
 # Ready-made vertical punctuation looks like turned punctuation: never drawn in vertical lines.
 VERTICAL_FORMS = {*range(0xFE10, 0xFE20), *range(0xFE30, 0xFE50)}
 TALLEST = 1.3  # em: what is taller would run into its neighbours in a column
+Flags = npt.NDArray[np.bool_]
 RENDERER = 1  # raise it with every change that changes pixels, labels or boxes
 
 
@@ -51,19 +51,29 @@ class Recipe:
         self.source, self.glyphs, self.text = source, glyphs, text
         self.config, self.charset, self.fonts = source.config, source.charset, source.fonts
         self.stance = stances(self.charset.chars)
-        cover = {direction: np.array([self._drawable(font, direction) for font in glyphs]) for direction in DIRECTIONS}
-        self._check_length(np.logical_or(*cover.values()))
+        drawn = [self._drawable(font) for font in glyphs]
+        cover = {direction: np.array([flags[direction] for flags in drawn]) for direction in DIRECTIONS}
+        either = np.logical_or(*cover.values())
+        self._check_length(either)
         self.deck = Deck(self.config.corpus, self.charset, cover, text)
         self.letters = np.array([*self.charset.chars, " "])  # position to character; SPACE is the last
-        self.covered = np.logical_or(*cover.values()).any(axis=0)
+        self.covered = np.asarray(either.any(axis=0))
         self.active = [
             (name, BASE_COLUMNS + EFFECT_COLUMNS * k, effect.p, effect.range)
             for k, name in enumerate(EFFECTS)
             if (effect := getattr(self.config.effects, name)).p > 0
         ]
 
-    def _drawable(self, font: atlas.FontAtlas, direction: str) -> npt.NDArray[np.bool_]:
-        """Which characters a font draws whole in lines of a direction: bool [characters].
+    @cached_property
+    def _ways(self) -> tuple[Flags, Flags, Flags]:
+        """Which characters may lie on their side in a column, may stand, and are ready-made vertical forms."""
+        classic = self.config.layout.kind == "classic"
+        may_turn = np.isin(self.stance, (TURNED, LETTER, DIGIT, MARK)) & (not classic)
+        may_stand = (self.stance != TURNED) | classic
+        return may_turn, may_stand, np.array([ord(char) in VERTICAL_FORMS for char in self.charset.chars])
+
+    def _drawable(self, font: atlas.FontAtlas) -> dict[str, Flags]:
+        """Which characters a font draws whole in lines of each direction: bool [characters].
 
         A glyph larger than the image is thick would be cut, and its label no longer true.
         """
@@ -72,15 +82,12 @@ class Recipe:
         wide, tall = table[:, :, atlas.WIDTH], table[:, :, atlas.HEIGHT]
         thickness = self.config.image.thickness
         low = (tall <= thickness).all(axis=0)
-        if direction == "horizontal":
-            return np.asarray(font.cover & low)
-        may_turn = np.isin(self.stance, (TURNED, LETTER, DIGIT, MARK)) & (self.config.layout.kind != "classic")
-        may_stand = (self.stance != TURNED) | (self.config.layout.kind == "classic")
         slim = ((wide <= thickness) & (tall <= TALLEST * sizes)).all(axis=0)
-        forms = np.array([ord(char) in VERTICAL_FORMS for char in self.charset.chars])
-        return np.asarray(font.cover & (low | ~may_turn) & (slim | ~may_stand) & ~forms)
+        may_turn, may_stand, forms = self._ways
+        upright = font.cover & (low | ~may_turn) & (slim | ~may_stand) & ~forms
+        return {"horizontal": font.cover & low, "vertical": upright}
 
-    def _check_length(self, cover: npt.NDArray[np.bool_]) -> None:
+    def _check_length(self, cover: Flags) -> None:
         """Raise `UserError` when a line of the widest glyphs would be longer than any image."""
         widths = [float(font.advance[flags].max(initial=0)) for font, flags in zip(self.glyphs, cover)]
         widths += [
@@ -130,13 +137,5 @@ def open_recipe(source: RecipeSource, workers: int = 1) -> Recipe:
     Raises `UserError` for unusable fonts, an unwritable cache, or unusable text files.
     """
     cv2.setNumThreads(1)  # the pool of processes is the parallelism; OpenCV's own threads would fight it
-    sizes = source.config.layout.sizes
-    atlas.build(source.fonts, source.charset, sizes, source.cache, workers)
-    try:
-        glyphs = atlas.load(source.fonts, source.charset, sizes, source.cache)
-    except atlas.DamagedError as error:
-        for home in error.folders:
-            shutil.rmtree(home, ignore_errors=True)
-        atlas.build(source.fonts, source.charset, sizes, source.cache, workers)
-        glyphs = atlas.load(source.fonts, source.charset, sizes, source.cache)
+    glyphs = atlas.ready(source.fonts, source.charset, source.config.layout.sizes, source.cache, workers)
     return Recipe(source, glyphs, read_text(source.corpus, source.charset) if source.corpus else None)

@@ -50,13 +50,9 @@ class Sample:
         used = ",".join(f'"{name}":{value:g}' for name, value in self.effects.items())
         return (
             f'{{"index":{self.index},"direction":"{self.direction}","font":{json.dumps(self.font)},'
-            f'"size":{self.size},"effects":{{{used}}},"turned":{_compact(list(self.turned))},'
+            f'"size":{self.size},"effects":{{{used}}},"turned":{str(list(self.turned)).replace(" ", "")},'
             f'"boxes":{json_rows(self.boxes)}}}'
         ).encode()
-
-
-def _compact(values: list[int]) -> str:
-    return str(values).replace(" ", "") if values else "[]"
 
 
 def json_rows(rows: Ints) -> str:

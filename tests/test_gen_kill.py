@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -175,8 +176,9 @@ def test_the_same_run_twice_at_once_is_refused(arguments: list[str], tmp_path: P
 def full_disk_is_told(err: str, code: int, out: Path) -> None:
     assert code == 2, err
     assert err.count("\n") == 1, err
-    assert "could not be written" in err
-    assert "train-" in err or "val-" in err
+    named = re.search(r"shard ((?:horizontal|vertical)/(?:train|val)-\d{6}) could not be written", err)
+    assert named, err
+    assert not (out / f"{named[1]}.json").exists()  # it is the one that is not there
     assert drafts(out) == []
     for sidecar in out.glob("*/*-*.json"):
         assert sidecar.with_suffix(".tar").exists()
