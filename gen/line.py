@@ -47,12 +47,16 @@ class Line:
         }
         if recipe.config.legible:
             effects.hold_back(self.applied, self.page.size)
-        self.used: dict[str, float] = {name: strength for name, (strength, _) in self.applied.items()}
+        self.bent: dict[str, float] = {}  # strengths that the line's shape allowed
+
+    @property
+    def used(self) -> dict[str, float]:
+        """The effects that the line shows, with their strengths."""
+        return {name: strength for name, (strength, _) in self.applied.items()} | self.bent
 
     def set_classic(self, config: ClassicLayout) -> None:
         for name in ("tracking", "drift", "jitter"):  # of type; cells have their own
             self.applied.pop(name, None)
-            self.used.pop(name, None)
         page, n = self.page, len(self.chars)
         boxes = np.empty((n, 4), np.int32)
         drawn = layout.classic(
@@ -66,7 +70,7 @@ class Line:
     def set_type(self) -> None:
         config, page, row, n = self.recipe.config.layout, self.page, self.row, len(self.chars)
         assert not isinstance(config, ClassicLayout)
-        tracking, jitter = self.used.get("tracking", 0.0), self.used.get("jitter", 0.0)
+        tracking, jitter = (self.applied.get(name, (0.0, ()))[0] for name in ("tracking", "jitter"))
         boxes = np.empty((n, 4), np.int32)
         if self.vertical:
             end = layout.vertical(
@@ -79,7 +83,7 @@ class Line:
             )
         along = int(self.vertical)
         if n == 1:
-            self.used.pop("drift", None)
+            self.applied.pop("drift", None)
         elif "drift" in self.applied:
             amount, draws = self.applied["drift"]
             layout.wander(boxes, along, amount if draws[0] < 0.5 else -amount, draws[1])
@@ -108,15 +112,15 @@ class Line:
     def finish(self) -> None:
         """Bend the mask, lay it on paper, and look at it through a camera."""
         tone = self.recipe.config.tone
-        natural = isinstance(self.recipe.config.layout, ClassicLayout)
-        if natural and self.vertical and self.applied:
+        upright = self.vertical and isinstance(self.recipe.config.layout, ClassicLayout)
+        if upright and self.applied:
+            upright = False
             self._transpose()
         if "weight" in self.applied:
             self.mask = effects.weight(self.mask, self.applied["weight"][0])
         if any(name in self.applied for name in geometry.NAMES):
-            bend, strengths = geometry.make_bend(self.applied, self.boxes, self.mask.shape[1], self.thickness)
+            bend, self.bent = geometry.make_bend(self.applied, self.boxes, self.mask.shape[1], self.thickness)
             self.mask, self.boxes = bend.mask(self.mask), bend.boxes(self.boxes)
-            self.used.update(strengths)
         if isinstance(tone, ClassicTone):
             self._tone_classic(tone)
         else:
@@ -125,7 +129,7 @@ class Line:
             if name in self.applied:
                 strength, draws = self.applied[name]
                 self.image = camera(self.image, strength, self.page.size, draws)
-        if self.vertical and (not natural or self.applied):
+        if self.vertical and not upright:
             self._transpose()
 
     def _tone_classic(self, tone: ClassicTone) -> None:
@@ -153,7 +157,6 @@ class Line:
         applied, mask = self.applied, self.mask
         if self.recipe.config.legible:
             effects.limit_noise(applied, abs(ink - level))
-            self.used.update({name: applied[name][0] for name in effects.NOISES if name in applied})
         paper = np.full(mask.shape, level, np.uint8)
         if share:
             pool = pools.coloured(*noise)
@@ -168,7 +171,7 @@ class Line:
                 text = (*self.boxes[:, :2].min(axis=0).tolist(), *ends.max(axis=0).tolist())
                 strength, draws = applied[name]
                 if not rule(paper, level + round((ink - level) * (0.4 + 0.6 * draws[3])), text, strength, draws):
-                    del self.used[name]
+                    del applied[name]
         if "shadow" in applied:
             strength, draws = applied["shadow"]
             effects.shadow(paper, mask, (level + 2 * ink) // 3, strength, draws)
