@@ -1,0 +1,58 @@
+"""What lines come from: numbered samples that the plan can order and the loader can read.
+
+Two kinds follow this protocol: `train.shards.ShardSource` (tar shards on a disk or a server) and
+`train.rendered.RenderedSource` (drawn on the fly, without end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen.charset import Charset
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line as it is stored: ``pixels`` grey uint8 [H, W]; ``boxes`` int32 [n, 4] (x, y, w, h of each code point,
+    pixels), None where they are not known; ``font`` and ``size`` (px) likewise, "" and 0 when not known."""
+
+    key: str
+    pixels: NDArray[np.uint8]
+    text: str
+    boxes: NDArray[np.int32] | None = None
+    font: str = ""
+    size: int = 0
+
+
+class Source(Protocol):
+    """Samples 0, 1, …; picklable, since loader workers read from it. Reading raises `UserError` by name of the shard."""
+
+    name: str  # as the user wrote it
+    direction: str  # horizontal or vertical
+    charset: Charset
+    identity: str  # of the recipe
+    blocks: Ints | None
+    """Samples of each block [blocks], in order: block b holds the numbers sum(blocks[:b]) and after. None: no end."""
+
+    def widths(self, ids: Ints) -> Ints:
+        """Extent of samples along the reading direction once they are 32 px thick, px; rendered ones are estimates."""
+        ...
+
+    def lengths(self, ids: Ints) -> Ints:
+        """Code points of the samples' labels."""
+        ...
+
+    def read(self, ids: Sequence[int]) -> list[Item]:
+        """The samples themselves, in the order asked for."""
+        ...
+
+    def prefetch(self, blocks: Sequence[int]) -> None:
+        """Bring blocks near, soonest first; nothing to do for what is on a disk or drawn. Never raises."""
+        ...
