@@ -24,6 +24,7 @@ from gen.stream import SPLITS as SPLITS
 
 FORMAT = 1
 BLOCK_BYTES = 4 << 20
+ELSEWHERE = "any"  # the images of tars that were made elsewhere and only indexed: any format, colours, member order
 RECIPE = "recipe.json"
 MANIFEST = "manifest.json"
 COLUMNS = (("record", "<u4"), ("image", "<u4"), ("width", "<u2"), ("height", "<u2"), ("label", "<u2"))
@@ -71,7 +72,7 @@ class Sidecar:
     bytes: int  # of the tar
     sha256: str  # of the tar
     identity: str
-    image: str  # file name extension of the images: jpg, png or webp
+    image: str  # file name extension of the images: jpg, png or webp; or ELSEWHERE
     blocks: tuple[Block, ...]
     samples: Mapping[str, Any]
 

@@ -1,0 +1,189 @@
+"""Files of weights and of training state: self-describing, written whole or not at all, checked when read.
+
+A checkpoint holds everything that a run needs to go on to the bit; a weights file what reading needs, in half
+precision. Both say what they are for: charset, directions, image normalisation, network, data and measured accuracy.
+
+    python -c "from train.checkpoint import load_weights; print(load_weights('runs/h/weights.pt').about)"
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from gen.charset import Charset
+from gen.errors import UserError
+from gen.settings import to_dict
+from train.codec import Codec
+from train.config import Crnn, Lite
+from train.image import ImageSpec
+from train.model import Net, build
+
+FORMAT = 1
+LAST, PREVIOUS, BEST, WEIGHTS = "last.pt", "previous.pt", "best.pt", "weights.pt"
+_MODEL: TypeAdapter[Lite | Crnn] = TypeAdapter(Lite | Crnn)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network that is ready to read, in evaluation mode, and what it must be given.
+
+    ``about``: what the file tells of its making (data, steps, metrics, revision), JSON-able.
+    """
+
+    net: Net
+    codec: Codec
+    directions: tuple[str, ...]
+    image: ImageSpec
+    about: Mapping[str, Any]
+
+
+def describe(model: Lite | Crnn, codec: Codec, directions: tuple[str, ...], image: ImageSpec) -> dict[str, Any]:
+    """The part of a file that says what its numbers are for."""
+    return {
+        "format": FORMAT,
+        "model": to_dict(model),
+        "charset": codec.charset.chars,
+        "charset_sha256": codec.charset.sha256,
+        "space": codec.space,
+        "directions": list(directions),
+        "image": asdict(image),
+    }
+
+
+def save(path: Path, values: Mapping[str, Any], keep: Path | None = None) -> None:
+    """Write a file under its name once all of it is on the disk; what had the name before goes to ``keep``.
+
+    Raises `UserError` when the disk fails; the older files are as they were.
+    """
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temp.open("wb") as file:
+            torch.save(dict(values), file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(temp, path)
+    except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise UserError(
+            f"{path} cannot be written: {reason}; what was there before is kept, make room and run the same command"
+        ) from None
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint or weights file of ours, on the CPU, without running any code that it may hold.
+
+    Raises `UserError` when it is missing, damaged (every byte is checked), or not ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise UserError(f"{path} is damaged (in {damaged}): take another checkpoint of the run")
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a file of weights or a checkpoint") from None
+    except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:100] if str(error) else "it ends too early"
+        raise UserError(f"{path} is damaged or no file of weights ({reason})") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this program, which writes format {FORMAT}")
+    return values
+
+
+def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The last checkpoint of a run that is whole, None for a fresh run; and what is to be said about damaged ones.
+
+    Raises `UserError` when there are checkpoints and all are damaged.
+    """
+    notes = []
+    for name in (LAST, PREVIOUS):
+        if (folder / name).exists():
+            try:
+                return load(folder / name), notes
+            except UserError as error:
+                notes.append(str(error))
+    if notes:
+        raise UserError(f"{'; '.join(notes)}; no whole checkpoint is left in {folder}: give another --out")
+    return None, notes
+
+
+def load_weights(path: str | Path, charset: Charset | None = None, direction: str | None = None) -> Weights:
+    """The network in a file: our weights or checkpoint (then its averaged parameters), or the older project's, which
+    needs its ``charset`` and, where the file does not tell it, the ``direction`` of its lines.
+
+    Raises `UserError`.
+    """
+    path = Path(path)
+    if path.is_file() and not _says_ours(path):
+        from train.legacy import load_legacy
+
+        if charset is None:
+            raise UserError(f"{path} does not say its charset: give the list it was trained with, --charset FILE")
+        return load_legacy(path, charset, direction)
+    values = load(path)
+    try:
+        codec = Codec(Charset(values["charset"]), values["space"])
+        net = build(_MODEL.validate_python(values["model"]), codec.classes)
+        net.load_state_dict({name: _full(tensor) for name, tensor in (values.get("ema") or values["net"]).items()})
+        image, directions = ImageSpec(**values["image"]), tuple(values["directions"])
+    except (KeyError, TypeError, RuntimeError, ValidationError) as error:
+        raise UserError(f"{path} is not whole: {str(error).splitlines()[0][:150]}") from None
+    if charset is not None and charset.sha256 != codec.charset.sha256:
+        raise UserError(
+            f"{path} reads the {len(codec.charset)} characters {codec.charset.sha256[:12]}, but --charset has "
+            f"{len(charset)}, {charset.sha256[:12]}: leave --charset out, the file has its own"
+        )
+    if direction is not None and direction not in directions:
+        raise UserError(f"{path} reads {' and '.join(directions)} lines, not {direction} ones")
+    return Weights(net.eval(), codec, directions, image, values.get("about", {}))
+
+
+def _full(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def _says_ours(path: Path) -> bool:
+    """A cheap look: our files are zip archives whose pickle names the key ``charset_sha256``."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+            return name is None or b"charset_sha256" in archive.read(name)
+    except (OSError, zipfile.BadZipFile):
+        # The older project's first files are plain pickles; anything else is reported as damaged by `load`.
+        with path.open("rb") as file:
+            return not file.read(2).startswith(b"\x80")
+
+
+def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters in half precision: what weights files hold."""
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def revision() -> str:
+    """The git revision of the code that runs, with a + when it was changed since; "" outside a clone."""
+    here = Path(__file__).parent
+    try:
+        options: dict[str, Any] = {"cwd": here, "capture_output": True, "text": True, "timeout": 10}
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **options)
+        dirty = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else ""

@@ -1,0 +1,212 @@
+"""The command: what to train on, where to put it, and how to go on.
+
+    python -m train --data shards/horizontal --out runs/h
+    torchrun --nproc-per-node 4 -m train --config train-horizontal --data http://host/shards/horizontal --out runs/h
+
+The same command again goes on from the last checkpoint in ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gen import paths
+from gen.charset import load_charset
+from gen.errors import UserError
+from gen.estimate import processors
+from gen.plan import parse_size
+from gen.settings import to_dict
+from gen.stream import DIRECTIONS
+from train import checkpoint
+from train.config import Crnn, TrainConfig, load_config
+from train.codec import Codec
+from train.dist import World, joined
+from train.given import Given, common_charset
+from train.image import ImageSpec
+from train.loop import Loop, Setting, legs
+from train.model import build, macs, parameter_count
+from train.objective import Learner
+from train.record import Record
+from train.rendered import Ingredients
+from train.source import Source
+from train.start import glyph_recipe, start_from_glyphs, start_from_weights
+from train.validation import Validation
+
+BATCH = {"cpu": 48, "cuda": 768}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    result = argparse.ArgumentParser(prog="python -m train", description="Train a recogniser of text lines.")
+    add = result.add_argument
+    add(
+        "--data", action="append", required=True, metavar="PLACE[=WEIGHT]",
+        help="shards: a directory or URL; or gen:CONFIG to draw lines while training; may be repeated",
+    )  # fmt: skip
+    add("--out", required=True, metavar="DIR", help="checkpoints, metrics and weights; goes on with what is there")
+    add("--config", metavar="FILE", help="settings (default: train-cpu or train-gpu, by the device)")
+    add("--set", action="append", default=[], metavar="A.B=C", help="change a setting; may be repeated")
+    add("--direction", choices=DIRECTIONS, help="train on lines of one direction only (default: all there are)")
+    add("--steps", metavar="N", help="stop after step N of the whole run (default: the end of the stages)")
+    add("--seed", type=int, metavar="S", help="of everything random (default: the configuration's)")
+    add("--init", metavar="W", help="start from these weights; new characters start from their glyphs")
+    add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    add("--skip-bad-shards", type=int, default=0, metavar="N", help="go on without up to N shards that cannot be read")
+    add("--cache", metavar="DIR", help="for shards from a URL (default: the user's cache)")
+    add("--charset", metavar="FILE", help="characters to learn, if not the data's; for gen: also those drawn")
+    add("--fonts", nargs="+", default=[], metavar="PATH", help="fonts for gen: and for the first class matrix")
+    add("--corpus", nargs="+", default=[], metavar="FILE", help="UTF-8 text for gen: lines")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code: 0 also after SIGTERM, when all is saved; 2 for what the user can mend."""
+    args = parser().parse_args(argv)
+    try:
+        with joined(args.device) as world:
+            return train(args, world)
+    except UserError as error:
+        print(f"python -m train: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("python -m train: stopped before the first step", file=sys.stderr)
+        return 130
+
+
+def train(args: argparse.Namespace, world: World) -> int:
+    """One process of a run; the exit code."""
+
+    def say(text: str) -> None:
+        if world.first:
+            print(f"python -m train: {text}", file=sys.stderr, flush=True)
+
+    config = _config(args, world)
+    given = _given(args, config)
+    sources, _ = given.open("train")
+    codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
+    directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
+    if isinstance(config.model, Crnn) and directions != (config.model.direction,):
+        raise UserError(
+            f"the model is for {config.model.direction} lines and --data holds {' and '.join(directions)} ones: "
+            f"give --direction {config.model.direction}, or --set model.direction={directions[0]}"
+        )
+    torch.manual_seed(config.seed)
+    net = build(config.model, codec.classes)
+    out = Path(args.out).expanduser()
+    setting = Setting(
+        config, given, out, codec, directions, ImageSpec(trim=config.model.kind == "lite"),
+        legs(config, BATCH[world.device.type]), _workers(config, world),
+        {"data": [_about(source) for source in sources], "seed": config.seed, "revision": checkpoint.revision()},
+        int(parse_size(args.steps, "--steps")) if args.steps else None, args.skip_bad_shards,
+    )  # fmt: skip
+    fresh = not any((out / name).exists() for name in (checkpoint.LAST, checkpoint.PREVIOUS))
+    if fresh:
+        for note in _first_parameters(args, setting, net, sources):
+            say(note)
+    learner = Learner(net, config.learning, world, config.seed)
+    loop = Loop(setting, learner, world)
+    for note in loop.resume():
+        say(note)
+    if loop.step >= setting.steps:
+        say(f"nothing to do: {out} is at step {loop.step} of {setting.steps}")
+        return 0
+    say(_summary(setting, learner, sources))
+    validation = _validation(setting, world, say)
+    if not world.first:
+        stopped = loop.run(None, validation)
+    else:
+        with Record(out, loop.step, setting.steps) as record:
+            stopped = loop.run(record, validation)
+    say(_end(loop, setting, args, stopped))
+    return 130 if stopped == 2 else 0
+
+
+def _config(args: argparse.Namespace, world: World) -> TrainConfig:
+    name = args.config or ("train-gpu" if world.device.type == "cuda" else "train-cpu")
+    sets = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
+    return load_config(name, sets)
+
+
+def _given(args: argparse.Namespace, config: TrainConfig) -> Given:
+    charset = load_charset(args.charset) if args.charset else None
+    ingredients = Ingredients(charset, tuple(args.fonts), tuple(Path(path) for path in args.corpus))
+    direction = args.direction
+    if direction is None and isinstance(config.model, Crnn):
+        direction = config.model.direction
+    cache = Path(args.cache).expanduser() if args.cache else paths.cache_dir() / "shards"
+    return Given(tuple(args.data), direction, ingredients, cache, int(config.data.cache_gb * 2**30))
+
+
+def _workers(config: TrainConfig, world: World) -> int:
+    if config.data.workers is not None:
+        return config.data.workers
+    if world.device.type == "cuda":
+        return max(1, min(16, processors() // world.local_size))
+    return 1  # the processor is the bottleneck, and one process reads faster than it learns
+
+
+def _about(source: Source) -> dict[str, Any]:
+    return {"name": source.name, "direction": source.direction, "identity": source.identity}
+
+
+def _first_parameters(args: argparse.Namespace, setting: Setting, net: Any, sources: Sequence[Source]) -> list[str]:
+    """Where a fresh run starts; what is to be told about it."""
+    config, codec = setting.config, setting.codec
+
+    def recipe() -> Any:
+        return glyph_recipe(sources, codec, setting.given.ingredients, processors())
+
+    if args.init:
+        weights = checkpoint.load_weights(args.init, None, args.direction)
+        setting.about["init"] = {"path": Path(args.init).name, **weights.about}
+        return [f"starting from {args.init}", *start_from_weights(net, codec, weights, recipe)]
+    if config.model.kind == "lite" and config.learning.start == "glyphs":
+        missing = start_from_glyphs(net, codec, recipe(), config.seed)
+        return [f"{missing:,} of {codec.classes:,} classes start at random: no font draws them"] if missing else []
+    return []
+
+
+def _validation(setting: Setting, world: World, say: Any) -> Validation | None:
+    count = setting.config.data.val
+    if not count:
+        return None
+    try:
+        sources, _ = setting.given.open("val")
+    except UserError as error:
+        say(f"no accuracy will be measured: {error}")
+        return None
+    return Validation(sources, setting.codec, setting.image, count, world.rank, world.size)
+
+
+def _summary(setting: Setting, learner: Learner, sources: Sequence[Source]) -> str:
+    net, config, world = learner.net, setting.config, learner.world
+    count = sum(int(source.blocks.sum()) for source in sources if source.blocks is not None)
+    lines = f"{count:,} lines" if count else "lines drawn on the fly"
+    sampled = f"{learner.negatives:,} sampled" if 0 < learner.negatives < setting.codec.classes else "all"
+    return (
+        f"{config.model.kind} with {parameter_count(net):,} parameters, "
+        f"{macs(net) / 1e6:,.0f} M multiplications for a line of 320 px; "
+        f"{setting.codec.classes:,} classes ({sampled}), {' and '.join(setting.directions)}; {lines}; "
+        f"{setting.steps:,} steps of {setting.legs[0].batch} lines on {world.size} "
+        f"{'process' if world.size == 1 else 'processes'}, {world.device.type} in {learner.precision}"
+    )
+
+
+def _end(loop: Loop, setting: Setting, args: argparse.Namespace, stopped: int) -> str:
+    if stopped:
+        return f"stopped and saved after step {loop.step} of {setting.steps}; the same command goes on"
+    data = " ".join(f"--data {place}" for place in args.data[:1])
+    weights = os.path.join(args.out, checkpoint.WEIGHTS)
+    metrics = setting.about.get("metrics")
+    reads = f", reads {metrics['line_accuracy_folded']:.1%} of unseen lines right" if metrics else ""
+    return (
+        f"done after {loop.step} steps{reads}: {weights}. Next: python -m train.evaluate --weight-path {weights} "
+        f"{data.rpartition('=')[0] or data}"
+    )

@@ -1,0 +1,135 @@
+"""What a training run may be told: frozen dataclasses, filled from YAML and ``--set``, and strict about every word.
+
+    python -m train --data shards/horizontal --out runs/h --steps 10 --set model.dim=64
+
+The values here are the defaults; a file in ``configs/`` states what it changes. ``null`` stands for what the device
+decides: the whole class matrix and bf16 on a GPU, sampled classes and float32 on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass
+
+from gen.settings import load
+
+STRICT = ConfigDict(extra="forbid")
+Channels = Annotated[int, Field(ge=4, le=2048, multiple_of=4)]
+Depth = Annotated[int, Field(ge=0, le=32)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Whole = Annotated[int, Field(ge=1)]
+Number = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Lite:
+    """The default network; ``stride`` in pixels per frame, ``dim`` numbers per class, ``scale`` of the cosines."""
+
+    kind: Literal["lite"] = "lite"
+    stride: Literal[4, 8] = 4
+    widths: tuple[Channels, Channels, Channels, Channels] = (32, 64, 96, 160)
+    depths: tuple[Depth, Depth, Depth, Depth] = (1, 1, 2, 2)
+    neck: Literal["conv", "gru", "attention"] = "conv"
+    dim: Annotated[int, Field(ge=8, le=1024)] = 128
+    scale: Annotated[float, Field(gt=1, le=100)] = 24.0
+    space: bool = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class Crnn:
+    """The older project's network, for lines of one direction."""
+
+    kind: Literal["crnn"]
+    direction: Literal["horizontal", "vertical"] = "horizontal"
+    space: bool = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class Data:
+    """How lines are put into batches and read. ``lanes`` and ``window``: see `train.plan`."""
+
+    lanes: Whole = 12
+    window: Whole = 1024  # samples per lane that are sorted by width together
+    workers: Number | None = None  # processes per rank that read or draw; null: one per processor, at most 16
+    cache_gb: Annotated[float, Field(gt=0)] = 20.0  # of fetched blocks on this machine
+    val: Whole = 1000  # lines of the validation split
+
+
+@dataclass(frozen=True, config=STRICT)
+class Stage:
+    """A stretch of training.
+
+    ``loss``: frames learns each character at the frame of its box, ctc whole lines. ``add``: data besides what the
+    command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
+    left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
+    the rendered lines is put together from characters that the network takes for one another when the stage starts.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+    lines: Annotated[int, Field(ge=1)]  # lines seen; rounded up to whole batches
+    loss: Literal["frames", "ctc"] = "ctc"
+    batch: Whole | None = None  # over all processes; null: 48 on a CPU, 768 on a GPU
+    lr: Rate = 2e-3
+    class_lr: Share = 0.1  # of the class matrix, times lr
+    warmup: Annotated[int, Field(ge=0)] = 100  # steps
+    freeze: Number = 0  # steps for which the class matrix stays
+    final: Share = 0.01  # of lr, at the end of the cosine
+    longest: Whole | None = None  # characters
+    add: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    confusions: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+@dataclass(frozen=True, config=STRICT)
+class Learning:
+    """What is the same in all stages."""
+
+    negatives: Number | None = None  # classes sampled per step; 0: all; null: 3,000 on a CPU, all on a GPU
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.02
+    clip: Annotated[float, Field(gt=0)] = 5.0  # norm of all gradients
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: none
+    compile: bool = False
+    start: Literal["glyphs", "random"] = "glyphs"  # of the class matrix
+
+
+@dataclass(frozen=True, config=STRICT)
+class Keep:
+    """What is written down, and how often: steps between checkpoints, validations and logged pictures."""
+
+    every: Whole = 500
+    validate: Whole = 1000
+    history: Number = 0  # a checkpoint is kept for good every so many steps; 0: never
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig:
+    """A training run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**62)] = 1
+    model: Annotated[Lite | Crnn, Field(discriminator="kind")] = Field(default_factory=Lite)
+    data: Data = Field(default_factory=Data)
+    learning: Learning = Field(default_factory=Learning)
+    keep: Keep = Field(default_factory=Keep)
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(name="full", lines=2_000_000),)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages have the same name: {', '.join(names)}")
+        if self.model.kind == "crnn" and any(stage.loss == "frames" for stage in self.stages):
+            raise ValueError("the frames loss needs the lite network; give crnn stages the loss ctc")
+        return self
+
+
+_ADAPTER: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
+
+
+def load_config(name: str | None, sets: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of a YAML file (None: the defaults), with ``--set`` values laid over it."""
+    return load(_ADAPTER, TrainConfig(), name, sets)

@@ -1,0 +1,83 @@
+"""Hard lines: characters that a network takes for one another, side by side, for a stage that learns to tell them apart.
+
+The network reads rendered lines; every character it misreads makes a pair with what it read. Lines are put together
+from such pairs, the commoner ones more often, some with a character said twice, and given to the recipe as a text.
+
+    python -m train --config train-cpu --data gen:gen-default --out runs/h     # its last stage does this
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gen.charset import fold
+from gen.stream import DIRECTIONS
+from train.codec import Codec
+from train.dist import World
+from train.given import Given
+from train.image import ImageSpec, prepare
+from train.metrics import align
+from train.model import Net
+from train.reading import read_lines
+from train.rendered import PREFIX, RenderedSource
+
+LOOKED_AT = 12_000  # lines, over all directions
+WRITTEN = 20_000
+SEED = 0xC0FFEE  # a stream of its own
+
+
+def find_confusions(net: Net, codec: Codec, given: Given, image: ImageSpec, path: Path, world: World) -> int:
+    """Write the hard lines to ``path`` on every machine; how many different pairs are in them."""
+    text = _hard_lines(misread(net, codec, given, image, world)) if world.first else ""
+    text = world.gather(text)[0]
+    if world.local_rank == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp = path.with_suffix(".tmp")
+        temp.write_text(text, encoding="utf-8")
+        os.replace(temp, path)
+    world.gather(None)  # nobody reads it before it is there
+    return text.count("\n")
+
+
+def misread(net: Net, codec: Codec, given: Given, image: ImageSpec, world: World) -> Counter[tuple[str, str]]:
+    """How often each character was read as which other one; look-alikes that fold into one do not count."""
+    place = next((place for place in given.places if place.startswith(PREFIX)), PREFIX + "gen-default")
+    directions = DIRECTIONS if given.direction is None else (given.direction,)
+    ingredients = replace(given.ingredients, seed=SEED, corpus=())
+    pairs: Counter[tuple[str, str]] = Counter()
+    for direction in directions:
+        source = RenderedSource.from_spec(place, direction, "train", ingredients)
+        items = source.read(range(LOOKED_AT // len(directions)))
+        lines = [prepare(item.pixels, direction, image) for item in items]
+        for chosen, texts in read_lines(net, codec, lines, 64, world.device):
+            for number, text in zip(chosen, texts):
+                pairs.update(
+                    (truth, read)
+                    for truth, read in align(items[number].text.replace(" ", ""), text)
+                    if truth and read and fold(truth) != fold(read)
+                )
+    return pairs
+
+
+def _hard_lines(pairs: Counter[tuple[str, str]]) -> str:
+    """Lines of four to nine characters, each from two or three pairs."""
+    if not pairs:
+        return "\n"
+    rng = np.random.Generator(np.random.Philox(key=np.array([SEED, len(pairs)], np.uint64)))
+    ranked = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+    weights = np.sqrt([count for _, count in ranked])  # the commonest would crowd out all others
+    lines = []
+    chosen = rng.choice(len(ranked), (WRITTEN, 3), p=weights / weights.sum())
+    for row, shape in zip(chosen, rng.random((WRITTEN, 3))):
+        words = ["".join(ranked[k][0]) for k in row[: 2 + (shape[0] < 0.5)]]
+        if shape[1] < 0.3:
+            words[0] = words[0][0] * 2 + words[0][1]
+        if shape[2] < 0.5:
+            words[-1] = words[-1][::-1]
+        lines.append("".join(words))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,185 @@
+"""What ``--data`` names: places with weights, opened as sources of lines.
+
+python -m train --data shards/horizontal=0.8 --data shards/real=0.2 --out runs/h
+python -m train --data http://host/shards --data gen:configs/gen-default.yaml=0.5 --out runs/both
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from gen.charset import Charset, describe
+from gen.errors import UserError
+from gen.stream import DIRECTIONS
+from train.codec import Codec, frames_needed
+from train.config import Stage
+from train.model import Net
+from train.rendered import PREFIX, Ingredients, RenderedSource
+from train.shards import open_sources
+from train.source import Ints, Item, Source
+
+LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
+TOLERATED = 0.001  # of all lines may be too long for their frames
+
+
+@dataclass(frozen=True)
+class Given:
+    """The user's choice of data. ``places``: as written on the command line; ``direction`` None: all there are."""
+
+    places: tuple[str, ...]
+    direction: str | None = None
+    ingredients: Ingredients = Ingredients()
+    cache: Path | None = None
+    cache_bytes: int = 20 << 30
+    excluded: tuple[tuple[str, str], ...] = ()  # name of a source and of a bad shard in it
+
+    def open(self, split: str, add: Sequence[str] = (), sets: Sequence[str] = ()) -> tuple[list[Source], list[float]]:
+        """All sources and their weights, which add up to 1; those of ``add`` count beside a total of 1.
+
+        A place that holds both directions gives two sources that share its weight. Raises `UserError`.
+        """
+        sources: list[Source] = []
+        weights: list[float] = []
+        for places, scale in ((self.places, True), (tuple(add), False)):
+            named = [parse_place(text) for text in places]
+            total = sum(weight for _, weight in named) if scale else 1.0
+            for place, weight in named:
+                found = self._open(place, split, sets)
+                sources += found
+                weights += [weight / total / len(found)] * len(found)
+        total = sum(weights)
+        return sources, [weight / total for weight in weights]
+
+    def _open(self, place: str, split: str, sets: Sequence[str]) -> list[Source]:
+        wanted = DIRECTIONS if self.direction is None else (self.direction,)
+        if place.startswith(PREFIX):
+            ingredients = replace(self.ingredients, sets=(*self.ingredients.sets, *sets))
+            return [RenderedSource.from_spec(place, direction, split, ingredients) for direction in wanted]
+        found = [
+            source.exclude({shard for name, shard in self.excluded if name == source.name})
+            for source in open_sources(place, split, self.cache, self.cache_bytes)
+        ]
+        chosen = [source for source in found if source.direction in wanted]
+        if not chosen:
+            there = " and ".join(source.direction for source in found)
+            raise UserError(
+                f"--data {place} holds {there} lines, not {self.direction} ones: give the other --direction"
+            )
+        return [*chosen]
+
+
+def parse_place(text: str) -> tuple[str, float]:
+    """``shards/h=0.8`` as place and weight, which is 1 where none is given. Raises `UserError`."""
+    place, equals, number = text.rpartition("=")
+    try:
+        weight = float(number) if equals else 1.0
+    except ValueError:
+        return text, 1.0  # the = belongs to the name
+    place = place if equals else text
+    if not place or not 0 < weight < float("inf"):
+        raise UserError(f"--data {text}: write it as PLACE or PLACE=WEIGHT with a weight above 0")
+    return place, weight
+
+
+def common_charset(sources: Sequence[Source], wanted: Charset | None) -> Charset:
+    """The charset of a run: the one asked for, else the largest of the sources', which must have all of the others'.
+
+    Raises `UserError` naming a character that it lacks and the source which has it.
+    """
+    charset = wanted or max((source.charset for source in sources), key=len)
+    for source in sources:
+        lacking = [char for char in source.charset.chars if char not in charset.index]
+        if lacking and source.charset.sha256 != charset.sha256:
+            raise UserError(
+                f"{source.name} has the charset {source.charset.sha256[:12]} with {describe(lacking[0])}"
+                f"{f' and {len(lacking) - 1} more' if len(lacking) > 1 else ''} that the run's charset "
+                f"{charset.sha256[:12]} lacks: give --charset FILE with all of them"
+            )
+    return charset
+
+
+class Short:
+    """A source without its longer lines."""
+
+    def __init__(self, source: Source, longest: int) -> None:
+        assert source.blocks is not None
+        ids = np.arange(int(source.blocks.sum()))
+        kept = source.lengths(ids) <= longest
+        self.source, self.ids = source, ids[kept]
+        self.name, self.direction, self.charset, self.identity = (
+            source.name, source.direction, source.charset, source.identity
+        )  # fmt: skip
+        edges = np.concatenate([[0], np.cumsum(source.blocks)])
+        self.blocks: Ints | None = np.diff(np.concatenate([[0], np.cumsum(kept)])[edges])
+        if not len(self.ids):
+            raise UserError(
+                f"{source.name} has no line of at most {longest} characters: drop the stage that wants them"
+            )
+
+    def widths(self, ids: Ints) -> Ints:
+        return self.source.widths(self.ids[ids])
+
+    def lengths(self, ids: Ints) -> Ints:
+        return self.source.lengths(self.ids[ids])
+
+    def read(self, ids: Sequence[int]) -> list[Item]:
+        return self.source.read([int(self.ids[number]) for number in ids])
+
+    def prefetch(self, blocks: Sequence[int]) -> None:
+        self.source.prefetch(blocks)
+
+
+def open_stage(given: Given, stage: Stage, sets: Sequence[str] = ()) -> tuple[list[Source], list[float]]:
+    """The training lines of a stage, with their weights. ``sets``: more values for recipes of rendered lines."""
+    own = list(sets) + list(stage.sets)
+    if stage.longest is not None:
+        own += [f"corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
+    sources, weights = given.open("train", stage.add, own)
+    if stage.longest is not None:
+        sources = [source if source.blocks is None else Short(source, stage.longest) for source in sources]
+    return sources, weights
+
+
+def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool) -> None:
+    """Look at what is to be learned before hours go into it.
+
+    Raises `UserError` when more than one in a thousand lines has a label that its frames cannot hold, a label has a
+    character that the run lacks, or ``boxes`` are needed and there are none.
+    """
+    for source in sources:
+        total = LOOKED_AT if source.blocks is None else int(source.blocks.sum())
+        if total == 0:
+            raise UserError(f"{source.name} holds no line: generate some, python -m gen --out DIR --n 20k")
+        ids = np.unique(np.linspace(0, total - 1, min(total, LOOKED_AT)).astype(np.int64))
+        short = 0
+        if source.blocks is not None:  # by the index alone, each line
+            everything = np.arange(total)
+            widths, lengths = source.widths(everything), source.lengths(everything)
+            frames = np.array([net.frames(width) for width in range(int(widths.max()) + 1)])
+            short = int((frames[widths] < lengths).sum())
+            if short > TOLERATED * total:
+                raise UserError(_too_long(source.name, short, total))
+        bad = 0
+        widths = source.widths(ids)
+        for item, width in zip(source.read(ids.tolist()), widths.tolist()):
+            true = item.pixels.shape[0] if source.direction == "vertical" else item.pixels.shape[1]
+            across = item.pixels.shape[1] if source.direction == "vertical" else item.pixels.shape[0]
+            bad += net.frames(true * 32 // across) < frames_needed(codec.encode(item.text))
+            if boxes and item.boxes is None:
+                raise UserError(
+                    f"{source.name} has no boxes, which the loss frames needs: generate without meta: none, "
+                    "or give its stages the loss ctc"
+                )
+        if bad > max(1, TOLERATED * len(ids)):
+            raise UserError(_too_long(source.name, bad, len(ids)))
+
+
+def _too_long(name: str, count: int, total: int) -> str:
+    return (
+        f"{name}: {count} of {total} lines looked at have more characters than the network has frames for, more than "
+        "0.1 %: take a smaller model.stride, or leave such lines out (longest in the stage)"
+    )

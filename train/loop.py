@@ -1,0 +1,321 @@
+"""The run itself: stages one after another, steps, validations, checkpoints; stopped anywhere, it goes on to the bit.
+
+    python -m train --data shards/horizontal --out runs/h
+
+The number of the next step says where a run is: batches, sampled classes and rates follow from it and the seed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gen.errors import UserError
+from gen.identity import differences
+from gen.settings import to_dict
+from train import checkpoint
+from train.checkpoint import BEST, LAST, PREVIOUS, WEIGHTS
+from train.codec import Codec
+from train.config import Stage, TrainConfig
+from train.confusions import find_confusions
+from train.data import Batch, loader
+from train.dist import World
+from train.given import Given, check_labels, open_stage
+from train.image import ImageSpec
+from train.model import Net
+from train.objective import Learner
+from train.optim import Average
+from train.plan import Plan
+from train.record import Record
+from train.shards import BadShard
+from train.validation import Validation
+
+GOING, STOPPED, BAD_SHARD, FAILED = range(4)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A stage with its place among the steps of the run: from ``first`` up to ``last``, ``batch`` lines each."""
+
+    number: int
+    stage: Stage
+    first: int
+    last: int
+    batch: int
+
+
+def legs(config: TrainConfig, batch: int) -> list[Leg]:
+    """The stages of a run; ``batch``: for those that do not say theirs."""
+    result: list[Leg] = []
+    first = 0
+    for number, stage in enumerate(config.stages):
+        size = stage.batch or batch
+        last = first - (-stage.lines // size)
+        result.append(Leg(number, stage, first, last, size))
+        first = last
+    return result
+
+
+@dataclass
+class Setting:
+    """What a run is made from. ``limit``: its last step, None for all stages; ``skip``: bad shards it may leave out."""
+
+    config: TrainConfig
+    given: Given
+    out: Path
+    codec: Codec
+    directions: tuple[str, ...]
+    image: ImageSpec
+    legs: list[Leg]
+    workers: int
+    about: dict[str, Any]
+    limit: int | None = None
+    skip: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        total = self.legs[-1].last
+        return total if self.limit is None else min(total, self.limit)
+
+
+class Loop:
+    """A run in one of its processes. ``step`` counts those that are done, over all stages."""
+
+    def __init__(self, setting: Setting, learner: Learner, world: World) -> None:
+        self.setting, self.learner, self.world = setting, learner, world
+        self.step = 0
+        self.best = -1.0
+        self.average = Average(learner.net, setting.config.learning.ema)
+        self._reader = copy.deepcopy(learner.net)  # holds the averaged parameters while they read
+        self._pending: tuple[int, Tensor, Tensor, Batch, dict[str, Any]] | None = None
+        self._stop = 0  # the signal that asked for it
+        self._saved = -1
+        self._failure: UserError | None = None
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def resume(self) -> list[str]:
+        """Go on from the last whole checkpoint in the run's folder, if there is one; what is to be told about it.
+
+        Raises `UserError` when it is of another network or charset.
+        """
+        values, notes = checkpoint.load_newest(self.setting.out)
+        if values is None:
+            return notes
+        here = self._description()
+        for key in ("charset_sha256", "space", "model", "directions"):
+            if values[key] != here[key]:
+                raise UserError(
+                    f"the checkpoint in {self.setting.out} has {key} {_short(values[key])}, this run {_short(here[key])}: "
+                    "give another --out, or --init with its weights to start from them"
+                )
+        if changed := differences(values["config"], to_dict(self.setting.config)):
+            notes.append(f"the configuration has changed since the checkpoint, and the new one holds: {changed}")
+        self.learner.load(values)
+        self.average.load(values["ema"], values["ema_steps"])
+        self.step, self.best, self._saved = values["step"], values["best"], values["step"]
+        self.setting.given = replace(self.setting.given, excluded=tuple(map(tuple, values["excluded"])))
+        notes.append(f"going on from step {self.step} of {self.setting.steps}")
+        return notes
+
+    def _description(self) -> dict[str, Any]:
+        setting = self.setting
+        return checkpoint.describe(setting.config.model, setting.codec, setting.directions, setting.image)
+
+    def save(self) -> None:
+        """Write the state after the last step, by the first process. Raises `UserError` for a full disk."""
+        self._settle()
+        if not self.world.first or self._saved == self.step:
+            return
+        values = {
+            **self._description(),
+            **self.learner.state(),
+            "ema": self.average.state,
+            "ema_steps": self.average.steps,
+            "step": self.step,
+            "best": self.best,
+            "excluded": [list(pair) for pair in self.setting.given.excluded],
+            "config": to_dict(self.setting.config),
+            "about": self.setting.about,
+        }
+        out, history = self.setting.out, self.setting.config.keep.history
+        checkpoint.save(out / LAST, values, keep=out / PREVIOUS)
+        if history and self.step % history == 0:
+            checkpoint.save(out / f"step-{self.step:08d}.pt", values)
+        self._saved = self.step
+
+    def save_weights(self, name: str) -> None:
+        """Write the averaged parameters, in half precision, with what reading needs."""
+        about = {**self.setting.about, "step": self.step}
+        state = checkpoint.half(self.average.state)
+        checkpoint.save(self.setting.out / name, {**self._description(), "net": state, "about": about})
+
+    # -- the run -------------------------------------------------------------------------------------------------
+
+    def run(self, record: Record | None, validation: Validation | None) -> int:
+        """Train to the end, or until a signal; the signal's number, 0 at the end.
+
+        Raises `UserError` for what the user can mend; the last checkpoint is then as good as it was.
+        """
+        with _signals(self):
+            for leg in self.setting.legs:
+                while self.step < min(leg.last, self.setting.steps) and not self._stop:
+                    self._run_leg(leg, record, validation)
+            self.save()
+        if self.world.first and not self._stop:
+            self.save_weights(WEIGHTS)
+        return self._stop
+
+    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        """A signal handler: the step under way is finished and the state saved."""
+        self._stop = number
+
+    def _run_leg(self, leg: Leg, record: Record | None, validation: Validation | None) -> None:
+        """Steps of a stage until its end, a signal, or a bad shard, after which it is called again."""
+        setting, world = self.setting, self.world
+        sources, weights = open_stage(setting.given, leg.stage, self._confusing(leg))
+        if leg.stage.loss == "frames" or self.step == leg.first:
+            check_labels(sources, setting.codec, self.learner.net, leg.stage.loss == "frames")
+        data = setting.config.data
+        plan = Plan(
+            sources, weights, seed=setting.config.seed * 1000 + leg.number, batch=leg.batch,
+            lanes=data.lanes, window=data.window,
+        )  # fmt: skip
+        first, last = self.step - leg.first, min(leg.last, setting.steps) - leg.first
+        batches = loader(
+            sources, plan, world.rank, world.size, first, last, setting.codec, setting.image, setting.workers
+        )
+        keep = setting.config.keep
+        begin = time.perf_counter()
+        while self.step < leg.first + last:
+            batch, status = self._next(batches)
+            status = world.worst(status)
+            if status != GOING:
+                self._interrupted(status)
+                return
+            assert batch is not None
+            waited = time.perf_counter() - begin
+            loss, norm, lr = self.learner.step(
+                batch.to(world.device), leg.stage, leg.last - leg.first, self.step - leg.first, self.step
+            )
+            self._settle(record)
+            self.average.update(self.learner.net)
+            now = time.perf_counter()
+            values = {
+                "stage": leg.stage.name, "lr": lr, "lines_per_s": leg.batch / (now - begin),
+                "wait": waited / (now - begin), "time": time.time(),
+            }  # fmt: skip
+            begin = now
+            self.step += 1
+            self._pending = self.step, loss, norm, batch, values
+            ends = self.step == leg.first + last
+            if validation is not None and (ends or self.step % keep.validate == 0):
+                self._settle(record)
+                self._validate(validation, record)
+            if ends or self.step % keep.every == 0:
+                self._settle(record)
+                self.save()
+                begin = time.perf_counter()
+        self._settle(record)
+
+    def _next(self, batches: Iterator[Batch]) -> tuple[Batch | None, int]:
+        """The next batch, and this process's word on whether to go on."""
+        if self._stop:
+            return None, STOPPED
+        try:
+            return next(batches), GOING
+        except BadShard as error:
+            self._failure = error
+            return None, BAD_SHARD
+        except UserError as error:
+            self._failure = error
+            return None, FAILED
+
+    def _interrupted(self, status: int) -> None:
+        """What all processes do when one of them cannot, or is not to, go on."""
+        failures = [failure for failure in self.world.gather(self._failure) if failure is not None]
+        self._failure = None
+        if status == STOPPED:
+            self._stop = max(self.world.gather(self._stop))
+            return
+        bad = [failure for failure in failures if isinstance(failure, BadShard)]
+        known = {*self.setting.given.excluded, *((failure.source, failure.shard) for failure in bad)}
+        if status == FAILED or len(known) > self.setting.skip:
+            self.save()
+            hint = "; --skip-bad-shards N goes on without up to N of them" if bad else ""
+            raise UserError(f"{failures[0]} (after step {self.step}, which is saved{hint})")
+        self.setting.given = replace(self.setting.given, excluded=tuple(sorted(known)))
+
+    def _settle(self, record: Record | None = None) -> None:
+        """Look at the loss of the step before, which the device has computed by now, and write it down."""
+        if self._pending is None:
+            return
+        step, loss, norm, batch, values = self._pending
+        self._pending = None
+        value, size = float(loss), float(norm)
+        scaled = self.learner.scaler.is_enabled()  # then an infinite norm is a step left out
+        if not np.isfinite(value) or not (np.isfinite(size) or scaled):
+            report = self.setting.out / "diverged.json"
+            if self.world.first:
+                report.write_text(json.dumps({"step": step, "ids": batch.ids.tolist(), "texts": batch.texts}))
+            raise UserError(
+                f"the loss of step {step} is {value} and the norm of its gradient {size}; the batch is in {report}, the "
+                f"checkpoint of step {max(0, self._saved)} is kept: lower lr or clip, or look at these lines"
+            )
+        if record is not None:
+            record.step({"step": step, "loss": round(value, 5), "norm": round(size, 4), **values})
+
+    def _validate(self, validation: Validation, record: Record | None) -> None:
+        self._reader.load_state_dict(self.average.state)
+        values, pictures = validation.measure(self._reader.eval(), self.world)
+        values = {"step": self.step, **values}
+        self.setting.about["metrics"] = values
+        if record is not None:
+            record.validation(values, pictures)
+        if values["char_accuracy_folded"] > self.best:
+            self.best = values["char_accuracy_folded"]
+            if self.world.first:
+                self.save_weights(BEST)
+
+    def _confusing(self, leg: Leg) -> list[str]:
+        """For a stage with confusions: ``--set`` values that bring them in, and their file among the ingredients."""
+        if not leg.stage.confusions:
+            return []
+        path = self.setting.out / f"confusions-{leg.stage.name}.txt"
+        if not path.exists() or self.step == leg.first:
+            self._reader.load_state_dict(self.average.state)
+            find_confusions(
+                self._reader.eval(), self.setting.codec, self.setting.given, self.setting.image, path, self.world
+            )
+        given = self.setting.given
+        corpus = (*(each for each in given.ingredients.corpus if each != path), path)
+        self.setting.given = replace(given, ingredients=replace(given.ingredients, corpus=corpus))
+        return [f"corpus.text={leg.stage.confusions / (1 - leg.stage.confusions)}"]
+
+
+def _short(value: object) -> str:
+    return str(value) if len(str(value)) < 100 else str(value)[:97] + "..."
+
+
+@contextmanager
+def _signals(loop: Loop) -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, loop.ask_to_stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,126 @@
+"""The two losses, over all classes or a sample of them.
+
+``frames``: a character at the frame of its box's centre, the blank at frames away from any character: learns to tell
+tens of thousands of classes apart in minutes. ``ctc``: whole lines (Graves et al. 2006), without boxes.
+
+Only the blank and the classes of a line's own label enter its CTC, each with its log-probability under all classes
+(or all sampled ones), so no tensor of frames times classes is normalised or differentiated but the logits themselves.
+
+    python -m pytest tests/test_train_loss.py
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train.lite import Lite
+from train.model import Net
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Which classes the softmax of a step runs over. ``chosen`` int64 [K] counts classes from 0 (no blank), sorted;
+    ``correction`` float32 [K] is added to the logits; None for both: all classes."""
+
+    chosen: Tensor | None = None
+    correction: Tensor | None = None
+
+    def local(self, labels: Tensor) -> Tensor:
+        """Where classes (from 0) stand among the chosen ones."""
+        return labels if self.chosen is None else torch.searchsorted(self.chosen, labels)
+
+
+def sample_classes(labels: Tensor, classes: int, negatives: int, seed: int, step: int) -> Classes:
+    """The classes of a batch (``labels`` int64, from 0) and ``negatives`` others, the same for equal seed and step.
+
+    Logits of the others get log(population / sampled), so that the softmax is unbiased in expectation over samples
+    (sampled softmax; Jean et al. 2015 with a uniform proposal). All classes when sampling would save nothing.
+    """
+    if not 0 < negatives < classes - len(labels):
+        return Classes()
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, step << 8 | 1], np.uint64)))
+    positive = np.unique(labels.cpu().numpy())
+    others = np.setdiff1d(rng.choice(classes, negatives, replace=False, shuffle=False), positive, assume_unique=True)
+    chosen = np.concatenate([positive, others])
+    correction = np.zeros(len(chosen), np.float32)
+    correction[len(positive) :] = math.log((classes - len(positive)) / max(1, len(others)))
+    order = np.argsort(chosen)
+    to = labels.device
+    return Classes(torch.from_numpy(chosen[order]).to(to), torch.from_numpy(correction[order]).to(to))
+
+
+def _logits(net: Lite, features: Tensor, classes: Classes) -> Tensor:
+    """Of features [..., dim] over the classes of the step, float32 [..., K]."""
+    with torch.autocast(features.device.type, enabled=False):
+        logits = features @ net.rows(classes.chosen).T
+    return logits if classes.correction is None else logits + classes.correction
+
+
+def frames_loss(
+    net: Lite, x: Tensor, widths: Tensor, labels: Tensor, lengths: Tensor, centres: Tensor, classes: Classes
+) -> Tensor:
+    """Cross entropy of the characters at their frames plus that of the gate; a mean over characters and over frames.
+
+    ``widths`` [B] px, ``labels`` int64 [sum] from 1, ``lengths`` [B], ``centres`` float32 [sum] px along the line.
+    Frames next to a character's belong to either; those beyond a line's end count for nothing.
+    """
+    features, gate = net(x)
+    lines, steps = gate.shape
+    owner = torch.repeat_interleave(torch.arange(lines, device=x.device), lengths)
+    frame = (centres / net.stride).long().clamp_(0, steps - 1)
+    at = owner * steps + frame
+    target = torch.full((lines * steps,), -1, dtype=torch.long, device=x.device)
+    target[at] = labels - 1  # the last wins where two tiny characters share a frame
+    inked = target >= 0
+    target = target[inked]
+    logits = _logits(net, features.flatten(0, 1)[inked], classes)
+    loss = F.cross_entropy(logits, classes.local(target))
+    blank = ~inked.view(lines, steps)
+    near = F.max_pool1d(inked.view(lines, 1, steps).float(), 3, 1, 1).squeeze(1) > 0
+    valid = torch.arange(steps, device=x.device) < -(-widths // net.stride)[:, None]
+    counted = valid & (~near | ~blank)
+    gates = F.binary_cross_entropy_with_logits(gate[counted], blank[counted].float())
+    return loss + gates
+
+
+def ctc_loss(net: Net, x: Tensor, widths: Tensor, labels: Tensor, lengths: Tensor, classes: Classes) -> Tensor:
+    """The CTC loss of each line, float32 [B], 0 where a line has too few frames for its label; in float32 throughout.
+
+    Arguments as of `frames_loss`.
+    """
+    if isinstance(net, Lite):
+        features, gate = net(x)
+        logits, local = _logits(net, features, classes), classes.local(labels - 1)
+        inked, blank = F.logsigmoid(-gate) - logits.logsumexp(2), F.logsigmoid(gate)
+    else:
+        scores = net.log_probs(x)
+        logits, local = scores[..., 1:], labels - 1
+        blank = scores[..., 0]
+        inked = torch.zeros_like(blank)
+    frames = torch.tensor([net.frames(int(width)) for width in widths.tolist()])
+    rows, numbers = _own_classes(local, lengths)
+    own = logits.gather(2, rows[:, None, :].expand(-1, logits.shape[1], -1)) + inked[..., None]
+    scores = torch.cat([blank[..., None], own], 2).transpose(0, 1)
+    frames = frames.to(lengths.device)
+    with torch.autocast(x.device.type, enabled=False):
+        loss = F.ctc_loss(scores, numbers, frames, lengths, reduction="none", zero_infinity=True)
+        # torch's gradient is that of a softmax over all columns: it has a term exp(score) that would vanish if they
+        # summed to 1. They do not, so it is taken out again; what is added has the value 0.
+        valid = torch.arange(scores.shape[0], device=x.device)[:, None] < frames
+        surplus = (scores.exp() * (valid & (loss.detach() > 0))[..., None]).sum(dim=(0, 2))
+        return loss - (surplus - surplus.detach())
+
+
+def _own_classes(labels: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The labels of each line side by side, int64 [B, longest] (filled up with class 0), and each label's number
+    among them, from 1, int64 [sum]: equal labels have equal numbers, as CTC compares them."""
+    rows = torch.nn.utils.rnn.pad_sequence(list(labels.split(lengths.tolist())), batch_first=True)
+    first = (rows[:, :, None] == rows[:, None, :]).int().argmax(2) + 1
+    used = torch.arange(rows.shape[1], device=labels.device) < lengths[:, None]
+    return rows, first[used]

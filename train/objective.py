@@ -1,0 +1,101 @@
+"""A step of learning: batch to loss to moved parameters, in the precision of the device.
+
+python -m tools.bench_loader --step
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from train.config import Learning, Stage
+from train.data import Batch
+from train.dist import World
+from train.image import normalise
+from train.lite import Lite
+from train.loss import Classes, ctc_loss, frames_loss, sample_classes
+from train.model import Net
+from train.optim import make_optimizer, set_rate
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NEGATIVES = 3000  # classes sampled on a CPU, where all of them would cost more than the rest of the network
+
+
+def best_precision(device: torch.device) -> Precision:
+    """bf16 where the processor computes in it, else fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # not in the oldest versions
+    return "bf16" if capabilities().get("avx512_bf16", False) else "fp32"
+
+
+class Objective(nn.Module):
+    """The loss of a batch as one module, so that DDP and the compiler see all of it."""
+
+    def __init__(self, net: Net, precision: Precision) -> None:
+        super().__init__()
+        self.net, self.precision = net, precision
+
+    def forward(self, loss: str, batch: Batch, classes: Classes) -> Tensor:
+        """The mean loss: per character for ctc, see `frames_loss` for frames."""
+        x = normalise(batch.images.float())
+        x = x.contiguous(memory_format=torch.channels_last)
+        given = (x, batch.widths, batch.labels, batch.lengths)
+        with torch.autocast(x.device.type, DTYPES.get(self.precision), enabled=self.precision in DTYPES):
+            if loss == "frames":
+                assert isinstance(self.net, Lite)
+                return frames_loss(self.net, *given, batch.centres, classes)
+            return ctc_loss(self.net, *given, classes).sum() / batch.lengths.sum()
+
+
+class Learner:
+    """A network with its optimizer; the same on every rank after every step."""
+
+    def __init__(self, net: Net, learning: Learning, world: World, seed: int) -> None:
+        self.net = net.to(world.device, memory_format=torch.channels_last)
+        self.learning, self.world, self.seed = learning, world, seed
+        self.precision: Precision = learning.precision or best_precision(world.device)
+        self.optimizer = make_optimizer(self.net, learning)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == "fp16")
+        cuda = world.device.type == "cuda"
+        self.negatives = learning.negatives if learning.negatives is not None else (0 if cuda else NEGATIVES)
+        module: nn.Module = Objective(self.net, self.precision)
+        if world.size > 1:
+            devices = [world.device.index] if cuda else None
+            module = DistributedDataParallel(module, devices, broadcast_buffers=False)
+        self.objective = torch.compile(module, dynamic=True) if learning.compile else module
+
+    def step(self, batch: Batch, stage: Stage, steps: int, step: int, seed_step: int) -> tuple[Tensor, Tensor, float]:
+        """Learn from a batch: step ``step`` of a stage of ``steps``. Loss and gradient norm (still on the device, so
+        that the next batch need not wait for them), and the learning rate."""
+        self.net.train()
+        lr = set_rate(self.optimizer, stage, steps, step)
+        classes = Classes()
+        if isinstance(self.net, Lite):
+            classes = sample_classes(batch.labels - 1, len(self.net.matrix), self.negatives, self.seed, seed_step)
+        loss = self.objective(stage.loss, batch, classes)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.learning.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach(), norm.detach(), lr
+
+    def state(self) -> dict[str, object]:
+        """What `load` needs to go on to the bit."""
+        return {
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load(self, state: dict[str, dict[str, object]]) -> None:
+        """Go on from `state`."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,143 @@
+"""Lines drawn while training: ``--data gen:configs/gen-default.yaml``, the generator's own `render`, without shards.
+
+Sample k of a source is sample k of the recipe's stream, so a run is as repeatable as one from a disk.
+
+    python -m train --data gen:configs/gen-default.yaml --direction horizontal --out runs/g --steps 5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen import paths
+from gen.charset import Charset, load_charset
+from gen.config import ClassicLayout, RecipeConfig, load_recipe
+from gen.corpus import GROUP, Deal
+from gen.errors import UserError
+from gen.fonts import Font, find_catalogue_fonts, fonts_from
+from gen.identity import identity_of
+from gen.line import END, SIZE, START, TIGHT
+from gen.sample import Recipe, RecipeSource, Stream, open_recipe, render
+from gen.text import SPACE
+from train.source import Ints, Item
+
+PREFIX = "gen:"
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a recipe of rendered lines is made with: the same choices as on the generator's command line."""
+
+    charset: Charset | None = None  # None: the packaged one
+    fonts: tuple[str, ...] = ()  # empty: the catalogue's, as far as they are installed
+    corpus: tuple[Path, ...] = ()
+    sets: tuple[str, ...] = ()
+    seed: int | None = None  # None: the recipe's
+
+    def source(self, spec: str) -> RecipeSource:
+        """The recipe of ``gen:NAME`` or ``gen:FILE``. Raises `UserError` as the generator does."""
+        config = load_recipe(spec.removeprefix(PREFIX) or None, self.sets)
+        fonts: Sequence[Font] = fonts_from(list(self.fonts)) if self.fonts else find_catalogue_fonts()[0]
+        if not fonts:
+            raise UserError(f"{spec}: no font was found; run python -m tools.fetch_fonts, or give --fonts DIR")
+        charset = self.charset if self.charset is not None else load_charset(None)
+        return RecipeSource(config, charset, tuple(fonts), self.corpus, paths.cache_dir())
+
+
+@dataclass
+class RenderedSource:
+    """An endless source of one direction; follows `train.source.Source`. Pickles small and opens where it is read."""
+
+    name: str
+    direction: str
+    recipe_source: RecipeSource
+    stream: Stream
+    blocks: Ints | None = None
+    _recipe: Recipe | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_spec(
+        cls, spec: str, direction: str, split: str = "train", ingredients: Ingredients | None = None, workers: int = 1
+    ) -> RenderedSource:
+        """``gen:configs/gen-default.yaml`` opened, its glyphs drawn first by ``workers`` processes where they are
+        not in the cache. Raises `UserError`."""
+        wanted = ingredients or Ingredients()
+        source = wanted.source(spec)
+        seed = source.config.seed if wanted.seed is None else wanted.seed
+        result = cls(spec, direction, source, Stream(seed, direction, split))
+        result._recipe = open_recipe(source, workers)
+        result._recipe.deck.pool(direction)  # refuses a direction in which nothing can be drawn
+        return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: None if name in ("_recipe", "identity") else value for name, value in self.__dict__.items()}
+
+    @property
+    def config(self) -> RecipeConfig:
+        return self.recipe_source.config
+
+    @property
+    def charset(self) -> Charset:
+        return self.recipe_source.charset
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe, opened in this process."""
+        if self._recipe is None:
+            self._recipe = open_recipe(self.recipe_source)
+        return self._recipe
+
+    @cached_property
+    def identity(self) -> str:
+        return identity_of(self.recipe.identity_parts())
+
+    def _deals(self, ids: Ints) -> Sequence[tuple[NDArray[np.bool_], Deal]]:
+        groups = ids // GROUP
+        return [(groups == group, self.recipe.deck.deal(self.stream, int(group))) for group in np.unique(groups)]
+
+    def lengths(self, ids: Ints) -> Ints:
+        """Code points, int64 [n]; in classic recipes the canvas may still cut some off."""
+        result = np.zeros(len(ids), np.int64)
+        for chosen, deal in self._deals(ids):
+            result[chosen] = np.diff(deal.start)[ids[chosen] % GROUP]
+        return result
+
+    def widths(self, ids: Ints) -> Ints:
+        """What the lines will measure along the reading direction, about, int64 [n]: good enough to sort by."""
+        layout = self.config.layout
+        if isinstance(layout, ClassicLayout):
+            return np.full(len(ids), layout.canvas, np.int64)
+        result = np.zeros(len(ids), np.int64)
+        for chosen, deal in self._deals(ids):
+            result[chosen] = self._set_widths(deal)[ids[chosen] % GROUP]
+        return result
+
+    def _set_widths(self, deal: Deal) -> Ints:
+        layout = self.config.layout
+        assert not isinstance(layout, ClassicLayout)
+        advance = np.stack([np.append(glyphs.advance, 0.25) for glyphs in self.recipe.glyphs])  # SPACE is the last
+        font = np.repeat(deal.font, np.diff(deal.start))
+        em = np.add.reduceat(advance[font, np.where(deal.chars == SPACE, -1, deal.chars)], deal.start[:-1])
+        size = np.array(layout.sizes)[(deal.columns[:, SIZE] * len(layout.sizes)).astype(int)]
+        loose = deal.columns[:, TIGHT] >= layout.tight
+        low, high = layout.margin
+        margin = 2 * low + (deal.columns[:, START] + deal.columns[:, END]) * (high - low)
+        return np.asarray(em * size + loose * margin, np.int64)
+
+    def read(self, ids: Sequence[int]) -> list[Item]:
+        """The lines, drawn now."""
+        samples = [render(self.recipe, self.stream, int(number)) for number in ids]
+        return [
+            Item(f"{sample.index:012d}", sample.pixels, sample.text, sample.boxes, sample.font, sample.size)
+            for sample in samples
+        ]
+
+    def prefetch(self, blocks: Sequence[int]) -> None:
+        """Nothing is to be fetched."""

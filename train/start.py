@@ -1,0 +1,88 @@
+"""Where the parameters of a run begin: from glyphs, or from the weights of another run.
+
+python -m train --init runs/h/weights.pt --data shards/new --out runs/new
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from gen.charset import Charset
+from gen.errors import UserError
+from gen.sample import Recipe, open_recipe
+from train.checkpoint import Weights
+from train.classes import first_rows, glyph_images, rows_like
+from train.codec import Codec
+from train.lite import Lite
+from train.model import Net
+from train.rendered import PREFIX, Ingredients, RenderedSource
+from train.source import Source
+
+
+def glyph_recipe(sources: Sequence[Source], codec: Codec, ingredients: Ingredients, workers: int) -> Recipe:
+    """A recipe whose glyphs show what the classes look like: that of rendered lines, else the default one's with the
+    fonts that are here. Raises `UserError` when there are none."""
+    for source in sources:
+        if isinstance(source, RenderedSource) and source.charset.sha256 == codec.charset.sha256:
+            return source.recipe
+    wanted = Ingredients(codec.charset, ingredients.fonts)
+    return open_recipe(wanted.source(PREFIX), workers)
+
+
+def start_from_glyphs(net: Net, codec: Codec, recipe: Recipe, seed: int) -> int:
+    """Give every class the row that its glyphs suggest; how many characters have none in the recipe's fonts."""
+    assert isinstance(net, Lite)
+    images, drawn = glyph_images(recipe)
+    rows = first_rows(images, drawn, codec.classes, net.matrix.shape[1], seed)
+    with torch.no_grad():
+        net.matrix.copy_(torch.from_numpy(rows))
+    return int((~drawn).sum())
+
+
+def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callable[[], Recipe]) -> list[str]:
+    """Take over parameters by name, and rows of the class matrix by character; what is to be told about it.
+
+    Rows of characters that the weights do not know are made from their glyphs in the recipe, as the known ones' rows
+    follow from theirs. Raises `UserError` when the networks differ in shape.
+    """
+    there, here = weights.net.state_dict(), net.state_dict()
+    per_class = {"matrix": 0, "transcript.weight": 1, "transcript.bias": 1}  # name: rows before the first class
+    for name, tensor in here.items():
+        if name not in there or (name not in per_class and there[name].shape != tensor.shape):
+            raise UserError(
+                f"--init: its network and this run's differ in {name}: give the same model (see about in the weights)"
+            )
+    old, new = weights.codec, codec
+    known = {char: k for k, char in enumerate(old.characters)}
+    source = torch.tensor([known.get(char, -1) for char in new.characters])
+    kept = source >= 0
+    for name, tensor in here.items():
+        if name not in per_class:
+            tensor.copy_(there[name])
+            continue
+        skip = per_class[name]
+        tensor[:skip].copy_(there[name][:skip])
+        tensor[skip:][kept] = there[name][skip:][source[kept]]
+    notes = []
+    if not bool(kept.all()):
+        count = int((~kept).sum())
+        notes.append(f"{count} of {new.classes} classes are new to the weights")
+        if "matrix" in here:
+            _fit_new(here["matrix"], kept, new.charset, recipe())
+    net.load_state_dict(here)
+    return notes
+
+
+def _fit_new(matrix: torch.Tensor, kept: torch.Tensor, charset: Charset, recipe: Recipe) -> None:
+    images, drawn = glyph_images(recipe)
+    count = len(charset)
+    fit = (kept[:count].numpy()) & drawn
+    wanted = (~kept[:count].numpy()) & drawn
+    if fit.sum() < 2 or not wanted.any():
+        return
+    rows = torch.nn.functional.normalize(matrix[:count], dim=1).numpy()
+    chosen = fit | wanted
+    rows[chosen] = rows_like(rows[chosen], images[chosen], fit[chosen])
+    matrix[:count][torch.from_numpy(wanted)] = torch.from_numpy(rows[wanted])
