@@ -1,15 +1,18 @@
-"""Install: ``pip install .`` to generate, ``pip install '.[dev]'`` to work on it."""
+"""Install: ``pip install .`` to generate, ``'.[train]'`` to train as well, ``'.[dev]'`` to work on it."""
 
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# What golden images were drawn with; the tests want the same, users may have newer ones.
+# What golden images were drawn with; the tests want the same, users may have newer ones. So too the torch they ran on.
 PINNED = [
     "numpy==2.4.6; python_version >= '3.11'",
     "opencv-python-headless==5.0.0.93",
     "freetype-py==2.5.1",
+    "torch==2.13.0",
 ]
+TRAIN = ["rapidfuzz>=3.6", "tensorboard>=2.15", "torch>=2.6", "urllib3>=2"]
+S3 = ["fsspec>=2024.2", "s3fs>=2024.2"]
 
 setup(
     name="crnn-shards",
@@ -19,9 +22,13 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["gen", "gen.*"]), "gen.configs"],
+    packages=[*find_packages(include=["gen", "gen.*", "train", "train.*"]), "gen.configs"],
     package_dir={"gen.configs": "configs"},
-    package_data={"gen": ["*.txt", "*.tsv", "py.typed"], "gen.configs": ["*.yaml"]},
+    package_data={
+        "gen": ["*.txt", "*.tsv", "py.typed"],
+        "gen.configs": ["*.yaml"],
+        "train": ["py.typed"],
+    },
     install_requires=[
         "filelock>=3.12",
         "fonttools>=4.43",
@@ -36,9 +43,13 @@ setup(
         "tqdm>=4.65",
     ],
     extras_require={
+        "train": TRAIN,
+        "s3": S3,
         "dev": [
             *PINNED,
+            *TRAIN,
             "build>=1",
+            "fsspec>=2024.2",
             "hypothesis>=6.100",
             "import-linter>=2",
             "mypy>=1.11",

@@ -31,8 +31,8 @@ class Lite:
 
     kind: Literal["lite"] = "lite"
     stride: Literal[4, 8] = 4
-    widths: tuple[Channels, Channels, Channels, Channels] = (32, 64, 96, 160)
-    depths: tuple[Depth, Depth, Depth, Depth] = (1, 1, 2, 2)
+    widths: tuple[Channels, Channels, Channels, Channels] = (32, 64, 128, 192)
+    depths: tuple[Depth, Depth, Depth, Depth] = (0, 1, 2, 2)
     neck: Literal["conv", "gru", "attention"] = "conv"
     dim: Annotated[int, Field(ge=8, le=1024)] = 128
     scale: Annotated[float, Field(gt=1, le=100)] = 24.0

@@ -10,10 +10,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from multiprocessing import forkserver
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import cv2
@@ -60,8 +62,7 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        return Batch(*(change(value) if isinstance(value, Tensor) else value for value in vars(self).values()))
 
 
 def collate(items: Sequence[Item], directions: Sequence[str], codec: Codec, spec: ImageSpec, ids: Ints) -> Batch:
@@ -148,21 +149,20 @@ def loader(
         prefetch_factor=AHEAD if workers else None,
     )
     found = iter(batches)
-    while True:
-        try:
-            batch = next(found, None)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker (pid"):
-                raise
-            raise UserError(
-                f"{' '.join(str(error).split())} Most often memory ran out: take fewer workers or a smaller batch, or "
-                "give the machine (in a container: /dev/shm) more"
-            ) from None
-        if batch is None:
-            return
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    try:
+        while (batch := next(found, None)) is not None:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise UserError(
+            f"{' '.join(str(error).split())} Most often memory ran out: take fewer workers or a smaller batch, or "
+            "give the machine (in a container: /dev/shm) more"
+        ) from None
+    finally:
+        del found  # ends the workers now, whatever still holds on to this frame
 
 
 def samples(
@@ -224,9 +224,18 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _start_worker(number: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before the threads, which inherit it
+    threading.Thread(target=_end_when_told, daemon=True).start()
     as_worker()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to all processes; the parent ends the workers
     cv2.setNumThreads(1)  # torch's threads are one already, by DataLoader
+
+
+def _end_when_told() -> None:
+    """Obey a SIGTERM of the parent only: a scheduler sends it to all processes, and the parent decides then."""
+    parent = multiprocessing.parent_process()
+    while parent is not None:
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent.pid:
+            os._exit(1)
 
 
 def _context(sources: Sequence[Source]) -> Any:
@@ -237,6 +246,7 @@ def _context(sources: Sequence[Source]) -> Any:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *sorted({type(source).__module__ for source in sources})])
+    resource_tracker.ensure_running()  # else the next one starts it, and that lifts the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         forkserver.ensure_running()

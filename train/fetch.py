@@ -10,39 +10,24 @@ ones is for the caller to verify.
 from __future__ import annotations
 
 import os
-import queue
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, SSLError
 
 from gen.errors import UserError
+from train.patience import Attempts, Patience, within
 from train.place import Missing, Unusable
 
-T = TypeVar("T")
 _CHUNK = 1 << 16
-_PIECE = 4 << 20  # bytes that one deadline is for; larger files have as many as they need
-_LONGEST_PAUSE = 10.0  # seconds
 _RANGE = re.compile(r"bytes (\d+)-")
+_CONNECTIONS = 8  # to one host
+_REDIRECTS = urllib3.Retry(connect=False, read=False, redirect=5, status=0, other=0, respect_retry_after_header=False)
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait, in seconds, and how often to try again."""
-
-    connect: float = 10.0
-    silence: float = 30.0  # between two bytes
-    total: float = 300.0  # for 4 MiB
-    tries: int = 6  # in a row that bring no byte
-    pause: float = 0.5  # after the first failure; doubles with each
 
 
 class NoRanges(Exception):
@@ -67,62 +52,6 @@ def open_server(url: str, patience: Patience) -> Server:
             raise UserError(f"{url} names no host: write it as http://HOST/DIRECTORY")
         return HttpServer(url, patience)
     return FsspecServer(url, patience)
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """The result of ``call``, which runs in a thread of its own. Raises TimeoutError when it takes longer."""
-    results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            results.put((call(), None))
-        except BaseException as error:
-            results.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        result, error = results.get(timeout=max(0.0, seconds))
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:.3g} s") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
-
-
-class Attempts:
-    """Counts failures of one request and waits between them, until its deadline."""
-
-    def __init__(self, url: str, patience: Patience) -> None:
-        self.url, self._patience = url, patience
-        self._failures = 0
-        self._total = patience.total
-        self._begin = time.monotonic()
-
-    def expect(self, size: int) -> None:
-        """Allow as long as ``size`` bytes may take."""
-        self._total = self._patience.total * max(1, -(-size // _PIECE))
-
-    def left(self) -> float:
-        """Seconds until the deadline. Raises `Unusable` when it has passed."""
-        left = self._begin + self._total - time.monotonic()
-        if left <= 0:
-            raise Unusable(f"{self.url}: not complete after {self._total:.3g} s")
-        return left
-
-    def progress(self) -> None:
-        """Bytes came: the failures before do not count any more."""
-        self._failures = 0
-
-    def failed(self, reason: str, pause: float | None = None) -> None:
-        """Wait before the next attempt. Raises `Unusable` when there is none."""
-        self._failures += 1
-        if self._failures >= self._patience.tries:
-            raise Unusable(f"{self.url}: {reason}, {self._failures} times in a row")
-        if pause is None:
-            pause = min(self._patience.pause * 2 ** (self._failures - 1), _LONGEST_PAUSE)
-        if pause >= self.left():
-            raise Unusable(f"{self.url}: {reason}, and no time is left to try again")
-        time.sleep(pause)
 
 
 @dataclass
@@ -159,23 +88,147 @@ class HttpServer:
         return b"".join(self._pieces(name, offset, offset + size))
 
     def _pieces(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
-        """Bytes from ``start`` to ``stop`` (None: the end), going on where a body was cut."""
-        attempts = Attempts(self.url(name), self.patience)
+        """Bytes from ``start`` to ``stop`` (None: the end), going on where an answer broke off."""
+        attempts = Attempts(self.url(name), self.patience, (stop or start) - start)
         position = start
         while stop is None or position < stop:
-            response: Any = None
+            response: urllib3.BaseHTTPResponse | None = None
+            pause = None
             try:
                 response = self._request(name, position, stop, attempts)
-                at = self._offset(response, position, attempts.url)
-                if at > position or (at < position and start > 0):
-                    raise NoRanges  # reading everything before would cost more than the caller can know
-                if stop is None:
-                    attempts.expect(position + (response.length_remaining or 0))
-                while (stop is None or position < stop) and (piece := response.read1(_CHUNK)):
-                    attempts.left()
-                    piece = piece[max(0, position - at) :] if at < position else piece
-                    at = max(at, position) if piece else at + _CHUNK
-                    ...
+                if response.status in _TRANSIENT:
+                    reason, pause = _status(response), urllib3.Retry().get_retry_after(response)
+                else:
+                    begin = _begin(response, attempts.url)
+                    if begin > position or (begin < position and start > 0):
+                        raise NoRanges  # to read from the start of a large file is not what was asked for
+                    if stop is None:
+                        attempts.expect(response.length_remaining or 0)
+                    for piece in _body(response, position - begin, attempts):
+                        piece = piece if stop is None else piece[: stop - position]
+                        position += len(piece)
+                        attempts.progress()
+                        yield piece
+                        if position == stop:
+                            return
+                    if stop is None:
+                        return
+                    reason = f"the answer ended {stop - position} bytes early"
+            except (HTTPError, OSError) as error:  # OSError: also what `within` raises
+                reason = self._reason(error, attempts.url)
             finally:
                 if response is not None:
                     response.close()
+            attempts.failed(reason, pause)
+
+    def _request(self, name: str, position: int, stop: int | None, attempts: Attempts) -> urllib3.BaseHTTPResponse:
+        """The start of an answer, its body still to come."""
+        headers = {"Accept-Encoding": "identity"}
+        if position or stop is not None:
+            headers["Range"] = f"bytes={position}-{'' if stop is None else stop - 1}"
+        if login := urlsplit(self.place).netloc.rpartition("@")[0]:
+            headers.update(urllib3.make_headers(basic_auth=unquote(login)))
+        left = attempts.left()
+        timeout = urllib3.Timeout(min(self.patience.connect, left), min(self.patience.silence, left))
+        address = self._address(name)
+        response = within(
+            left,
+            lambda: self._pool().request(
+                "GET", address, headers=headers, timeout=timeout, retries=_REDIRECTS, preload_content=False
+            ),
+        )
+        self._met = True
+        return response
+
+    def _pool(self) -> urllib3.PoolManager:
+        return self._pools.setdefault(os.getpid(), urllib3.PoolManager(maxsize=_CONNECTIONS))
+
+    def _reason(self, error: Exception, url: str) -> str:
+        """Words for a failure. Raises `Unusable` when another attempt is of no use."""
+        if isinstance(error, MaxRetryError) and error.reason is not None:
+            error = error.reason
+        words = str(error).partition("): ")[2] or str(error)
+        if not self._met and isinstance(error, (NewConnectionError, ConnectTimeoutError, SSLError)):
+            raise Unusable(f"{url}: no connection: {words}; check the address") from None
+        return words
+
+
+def _status(response: urllib3.BaseHTTPResponse) -> str:
+    return f"the server answers {response.status} {response.reason or ''}".rstrip()
+
+
+def _begin(response: urllib3.BaseHTTPResponse, url: str) -> int:
+    """Where in the file a body begins. Raises `Unusable`, or `Missing`, when there is none."""
+    if response.status in (404, 410):
+        raise Missing(f"{url}: {_status(response)}")
+    if response.status == 206:
+        match = _RANGE.match(response.headers.get("Content-Range", ""))
+        if match is None:
+            raise Unusable(f"{url}: a partial answer that does not say which part it is")
+        return int(match[1])
+    if response.status != 200:
+        raise Unusable(f"{url}: {_status(response)}")
+    return 0
+
+
+def _body(response: urllib3.BaseHTTPResponse, skip: int, attempts: Attempts) -> Iterator[bytes]:
+    """What comes of a body, as it comes, without its first ``skip`` bytes."""
+    while piece := response.read1(_CHUNK):
+        attempts.left()
+        if len(piece) > skip:
+            yield piece[skip:]
+        skip = max(0, skip - len(piece))
+
+
+@dataclass
+class FsspecServer:
+    """Files below a URL of any kind that fsspec knows; whatever it does is given up at the deadline."""
+
+    place: str
+    patience: Patience
+    _opened: dict[int, tuple[Any, str]] = field(default_factory=dict)  # file system and path, by process
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": {}}
+
+    def inside(self, folder: str) -> FsspecServer:
+        """A directory in this one."""
+        return FsspecServer(self.url(folder), self.patience)
+
+    def url(self, name: str = "") -> str:
+        """The address of a file."""
+        return f"{self.place.rstrip('/')}/{name}" if name else self.place
+
+    def file(self, name: str) -> Iterator[bytes]:
+        """The bytes of a whole file."""
+        yield self._call(name, lambda files, path: files.cat_file(path))
+
+    def range(self, name: str, offset: int, size: int) -> bytes:
+        """``size`` bytes of a file from ``offset`` on; fewer where it ends."""
+        return self._call(name, lambda files, path: files.cat_file(path, start=offset, end=offset + size))
+
+    def _call(self, name: str, read: Callable[[Any, str], bytes]) -> bytes:
+        files, root = self._file_system()
+        attempts = Attempts(self.url(name), self.patience)
+        path = f"{root.rstrip('/')}/{name}"
+        while True:
+            try:
+                return within(attempts.left(), lambda: read(files, path))
+            except FileNotFoundError:
+                raise Missing(f"{attempts.url}: there is no such file") from None
+            except PermissionError as error:
+                raise Unusable(f"{attempts.url}: {error}") from None
+            except Exception as error:  # each file system has errors of its own
+                attempts.failed(f"{type(error).__name__}: {error}")
+
+    def _file_system(self) -> tuple[Any, str]:
+        if os.getpid() not in self._opened:
+            try:
+                from fsspec.core import url_to_fs
+
+                self._opened[os.getpid()] = url_to_fs(self.place)
+            except ImportError as error:
+                raise UserError(f"{self.place}: {error}; for s3, pip install 'crnn-shards[s3]'") from None
+            except ValueError as error:
+                raise UserError(f"{self.place}: {error}; give a directory, http(s)://… or s3://…") from None
+        return self._opened[os.getpid()]

@@ -25,6 +25,10 @@ class Missing(Unusable):
     """There is no such file."""
 
 
+class Wrong(Unusable):
+    """The bytes are not those that they should be."""
+
+
 class OpenBlock:
     """A block's bytes in an open file. The file stays readable when another process deletes it."""
 
@@ -60,11 +64,11 @@ class Place(Protocol):
 
 
 def verified(data: bytes, size: int, sha256: str) -> bytes:
-    """``data`` itself. Raises `Unusable` unless it has that size and sha256."""
+    """``data`` itself. Raises `Wrong` unless it has that size and sha256."""
     if len(data) != size:
-        raise Unusable(f"{len(data)} bytes are there instead of {size}")
+        raise Wrong(f"{len(data)} bytes are there instead of {size}")
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise Unusable(f"the bytes have the sha256 {found[:16]}… instead of {sha256[:16]}…")
+        raise Wrong(f"the bytes have the sha256 {found[:16]}… instead of {sha256[:16]}…")
     return data
 
 

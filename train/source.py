@@ -32,14 +32,20 @@ class Item:
 
 
 class Source(Protocol):
-    """Samples 0, 1, …; picklable, since loader workers read from it. Reading raises `UserError` by name of the shard."""
+    """Samples 0, 1, …; picklable, since loader workers read from it. Reading raises `UserError`, naming the shard."""
 
-    name: str  # as the user wrote it
-    direction: str  # horizontal or vertical
-    charset: Charset
-    identity: str  # of the recipe
-    blocks: Ints | None
-    """Samples of each block [blocks], in order: block b holds the numbers sum(blocks[:b]) and after. None: no end."""
+    @property
+    def name(self) -> str: ...  # as the user wrote it
+    @property
+    def direction(self) -> str: ...  # horizontal or vertical
+    @property
+    def charset(self) -> Charset: ...
+    @property
+    def identity(self) -> str: ...  # of the recipe
+    @property
+    def blocks(self) -> Ints | None:
+        """Samples of each block [blocks], in order: block b has the numbers sum(blocks[:b]) and after. None: no end."""
+        ...
 
     def widths(self, ids: Ints) -> Ints:
         """Extent of samples along the reading direction once they are 32 px thick, px; rendered ones are estimates."""

@@ -1,0 +1,332 @@
+"""Evaluation through its command, against readings and figures worked out line by line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_set
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from train_sources import MemorySource
+
+from gen.charset import Charset
+from train import checkpoint, evaluate
+from train.codec import Codec
+from train.config import Lite
+from train.crnn import Crnn
+from train.image import ImageSpec, normalise, prepare
+from train.metrics import Tally
+from train.model import Net, build
+from train.page import Mistake, page, percent
+from train.rendered import Ingredients, RenderedSource
+from train.shards import open_sources
+from train.source import Item, Source
+
+FEW = "一二三"
+BOTH = ("horizontal", "vertical")
+SHORT = ["corpus.length.low=1", "corpus.length.below=[3]"]
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classic lines of one or two of three characters, so that a network without training is right now and then; all
+    are 512 px long, so that what is read does not depend on what a line is padded with."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    (folder / "charset.txt").write_text("\n".join(FEW) + "\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run = small_set.command(folder, monkeypatch)
+        sets = [word for text in SHORT for word in ("--set", text)]
+        assert run("--n", "20", "--config", "gen-classic", *sets) == 0
+    return folder / "out"
+
+
+def make_weights(path: Path, chars: str = FEW, directions: Sequence[str] = BOTH) -> Net:
+    """A file of weights nobody trained, which reads everything as characters."""
+    torch.manual_seed(11)
+    config, codec = Lite(widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), dim=8), Codec(Charset(chars))
+    net = build(config, codec.classes).eval()
+    torch.nn.init.constant_(net.gate.bias, 0.0)  # type: ignore[arg-type]
+    about = checkpoint.describe(config, codec, tuple(directions), ImageSpec())
+    checkpoint.save(path, {**about, "net": net.state_dict(), "about": {}})
+    return net
+
+
+def expected(net: Net, sources: Sequence[Source], ids: Sequence[int], chars: str = FEW) -> list[tuple[Item, str]]:
+    """The lines, and what the net reads in each when it is alone."""
+    found = []
+    for source in sources:
+        for item in source.read(ids):
+            line = prepare(item.pixels, source.direction, ImageSpec())
+            with torch.inference_mode():
+                frames = net.log_probs(normalise(torch.from_numpy(line)[None, None].float())).argmax(2)[0].tolist()
+            found.append((item, "".join(chars[best - 1] for best, _ in groupby(frames) if best)))
+    return found
+
+
+def check(found: dict[str, Any], lines: Sequence[tuple[Item, str]]) -> None:
+    """The figures of a JSON against lines and readings."""
+    tally = Tally()
+    for item, reading in lines:
+        tally.add(item.text, reading)
+    right = sum(item.text == reading for item, reading in lines) / len(lines)
+    assert found["lines"] == len(lines)
+    assert found["line_accuracy"] == pytest.approx(right)
+    assert 0 < right < 1  # otherwise nothing was compared
+    assert found["char_accuracy"] == pytest.approx(tally.total.char_accuracy)
+    counts = Counter(item.font for item, _ in lines)
+    assert {name: score["lines"] for name, score in found["by_font"].items()} == counts
+
+
+def test_lines_drawn_on_the_fly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = make_weights(tmp_path / "w.pt")
+    fonts = small_set.font_files()
+    flags = ["--weight-path", str(tmp_path / "w.pt"), "--data", "gen:eval-classic", "--num", "60", "--fonts", *fonts]
+    flags += [word for text in SHORT for word in ("--set", text)]
+    files = ["--json", str(tmp_path / "new" / "a.json"), "--html", str(tmp_path / "a.html")]
+    assert evaluate.main([*flags, "--direction", "vertical", "--seed", "7", *files]) == 0
+    found = json.loads((tmp_path / "new" / "a.json").read_bytes())
+    ingredients = Ingredients(Charset(FEW), tuple(fonts), (), tuple(SHORT), 7)
+    source = RenderedSource.from_spec("gen:eval-classic", "vertical", "val", ingredients)
+    check(found, expected(net, [source], range(60)))
+    assert list(found["by_direction"]) == ["vertical"]
+    assert found["identities"] == {"vertical": source.identity}
+    assert set(found["by_size"]) <= {"18", "20", "25", "30"}
+    assert found["unknown"] == {"characters": 0, "different": ""}
+    printed = capsys.readouterr().out
+    assert "gen:eval-classic, val" in printed
+    assert percent(found["line_accuracy"]) in printed
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == round(60 * (1 - found["line_accuracy"]))
+
+    assert evaluate.main([*flags, "--direction", "vertical", "--json", str(tmp_path / "b.json")]) == 0
+    assert json.loads((tmp_path / "b.json").read_bytes())["by_font"] != found["by_font"]  # another seed, other lines
+
+
+def test_shards_of_both_directions(tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = make_weights(tmp_path / "w.pt")
+    flags = ["--weight-path", str(tmp_path / "w.pt"), "--data", str(shards), "--json", str(tmp_path / "a.json")]
+    assert evaluate.main([*flags, "--batch-size", "7"]) == 0
+    found = json.loads((tmp_path / "a.json").read_bytes())
+    check(found, expected(net, open_sources(str(shards), "val"), range(200)))
+    assert {name: score["lines"] for name, score in found["by_direction"].items()} == dict.fromkeys(BOTH, 200)
+    assert "vertical" in capsys.readouterr().out
+
+    assert evaluate.main([*flags, "--num", "9", "--direction", "vertical"]) == 0
+    found = json.loads((tmp_path / "a.json").read_bytes())
+    ids = np.linspace(0, 199, 9).astype(int).tolist()
+    check(found, expected(net, open_sources(str(shards / "vertical"), "val"), ids))
+
+    assert evaluate.main([*flags, "--num", "9", "--split", "train"]) == 0
+    assert json.loads((tmp_path / "a.json").read_bytes())["by_direction"]["horizontal"]["lines"] == 9
+
+
+def test_weights_for_one_direction_read_the_lines_of_that(
+    tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_weights(tmp_path / "w.pt", directions=("horizontal",))
+    flags = ["--weight-path", str(tmp_path / "w.pt"), "--num", "5", "--json", str(tmp_path / "a.json")]
+    assert evaluate.main([*flags, "--data", str(shards)]) == 0
+    assert list(json.loads((tmp_path / "a.json").read_bytes())["by_direction"]) == ["horizontal"]
+    assert "only the horizontal lines are read" in capsys.readouterr().err
+    assert evaluate.main([*flags, "--data", str(shards / "vertical")]) == 2
+    assert "reads horizontal lines" in capsys.readouterr().err
+    assert evaluate.main([*flags, "--data", str(shards), "--direction", "vertical"]) == 2
+    assert "not vertical" in capsys.readouterr().err
+
+
+def test_characters_that_the_weights_lack_are_errors(
+    tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = make_weights(tmp_path / "w.pt", "十一二")
+    flags = ["--weight-path", str(tmp_path / "w.pt"), "--data", str(shards / "horizontal")]
+    assert evaluate.main([*flags, "--json", str(tmp_path / "a.json")]) == 0
+    found = json.loads((tmp_path / "a.json").read_bytes())
+    sources = open_sources(str(shards / "horizontal"), "val")
+    check(found, expected(net, sources, range(200), "十一二"))
+    lacking = sum(item.text.count("三") for item in sources[0].read(range(200)))
+    assert found["unknown"] == {"characters": lacking, "different": "三"}
+    out, err = capsys.readouterr()
+    assert Charset(FEW).sha256[:12] in err
+    assert Charset("十一二").sha256[:12] in err
+    assert f"{lacking} characters, 1 different ones" in out
+
+
+def test_an_older_checkpoint(tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(2)
+    net = Crnn(3, "vertical").eval()
+    torch.nn.init.normal_(net.transcript.bias, 0, 0.05)
+    net.transcript.bias.data[0] = -1
+    path, words = tmp_path / "older.pth", tmp_path / "words.txt"
+    args = argparse.Namespace(direction="vertical")
+    torch.save({"model": net.state_dict(), "args": args, "epoch": 1, "optimizer": {}}, path)
+    words.write_text("\n".join(FEW) + "\n", encoding="utf-8")
+    flags = ["--weight-path", str(path), "--data", str(shards), "--num", "12", "--json", str(tmp_path / "a.json")]
+    assert evaluate.main([*flags, "--charset", str(words)]) == 0
+    ids = np.linspace(0, 199, 12).astype(int).tolist()
+    check(
+        json.loads((tmp_path / "a.json").read_bytes()),
+        expected(net, open_sources(str(shards / "vertical"), "val"), ids),
+    )
+    assert evaluate.main(flags) == 2
+    assert "--charset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--weight-path", "DIR/none.pt"], "none.pt does not exist"),
+        (["--data", "DIR/none"], "DIR/none"),
+        (["--seed", "3"], "gen:CONFIG"),
+        (["--set", "seed=3"], "gen:CONFIG"),
+        (["--data", "gen:no-such"], "no-such"),
+        (["--data", "gen:eval-classic", "--set", "corpus.lenght=3"], "corpus.length"),
+        (["--num", "0"], "--num 0"),
+        (["--batch-size", "x"], "--batch-size x"),
+        (["--json", "DIR"], "--json DIR cannot be written"),
+        (["--html", "DIR/w.pt/a.html"], "--html DIR/w.pt/a.html cannot be written"),
+        (["--charset", "DIR/none.txt"], "none.txt"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(
+    tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str], change: list[str], says: str
+) -> None:
+    make_weights(tmp_path / "w.pt")
+    flags = ["--weight-path", str(tmp_path / "w.pt"), "--data", str(shards / "vertical"), "--num", "3"]
+    here = [word.replace("DIR", str(tmp_path)) for word in change]
+    assert evaluate.main([*flags, *here]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("python -m train.evaluate: ")
+    assert err.count("\n") == 1
+    assert says.replace("DIR", str(tmp_path)) in err
+
+
+def test_without_weights_it_says_how_to_get_some(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["--data", "gen:eval-classic"]) == 2
+    assert "--weight-path" in capsys.readouterr().err
+
+
+def test_stopped_it_writes_nothing(
+    tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    make_weights(tmp_path / "w.pt")
+    monkeypatch.setattr(evaluate, "read_lines", stop)
+    flags = ["--weight-path", str(tmp_path / "w.pt"), "--data", str(shards)]
+    assert evaluate.main([*flags, "--json", str(tmp_path / "a.json")]) == 130
+    assert "stopped" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["w.pt"]
+
+
+@given(st.lists(st.integers(0, 60), max_size=9), st.integers(1, 300))
+def test_what_is_read_is_spread_over_all_blocks(blocks: list[int], num: int) -> None:
+    source = MemorySource(np.array([0, 1, *blocks]))
+    total = 1 + sum(blocks)
+    ids = evaluate.choose(source, num)
+    assert len(ids) == min(num, total)
+    assert (np.diff(ids) > 0).all()
+    assert ids[0] == 0
+    assert ids[-1] == (total - 1 if num > 1 else 0)
+    assert np.ptp(np.diff(ids)) <= 1 if len(ids) > 2 else True
+    assert np.array_equal(evaluate.choose(source, None), np.arange(total))
+    assert np.array_equal(evaluate.choose(MemorySource(), num), np.arange(num))
+
+
+def test_blocks_are_asked_for_before_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_weights(tmp_path / "w.pt", "一二三四五六七八九十百千万上中下天地人口")
+    monkeypatch.setattr(evaluate, "CHUNK", 4)
+    source = MemorySource(np.array([3, 3, 3, 3]))
+    found = evaluate.evaluate(checkpoint.load_weights(tmp_path / "w.pt"), [source], None, 2, "cpu")
+    assert found.tally.total.lines == 12
+    assert source.asked == [0, 1, 2, 1, 2, 3, 2, 3]
+
+
+def test_only_the_worst_lines_are_kept() -> None:
+    found, codec = evaluate.Evaluation(Tally()), Codec(Charset("ab"))
+    pixels = np.zeros((2, 2), np.uint8)
+    for number in range(1000):
+        wrong = number * 7 % 1000  # each share of errors once
+        found.add(Item(f"{number}", pixels, "a" * 1000), "horizontal", "a" * (1000 - wrong) + "b" * wrong, codec)
+    assert len(found.worst) < 900
+    assert [round(mistake.share * 1000) for mistake in found.ranked()] == list(range(999, 899, -1))
+
+
+class Page(HTMLParser):
+    """What a browser would ask for, and the cells of misread lines."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.cells: list[tuple[str, str]] = []
+        self._kind: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.addresses += [values[name] or "" for name in ("src", "href") if name in values]
+        if tag == "span":
+            self._kind = values.get("class") or "same"
+        elif tag == "i" and self._kind:
+            self.cells.append((self._kind, ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.cells and self._kind:
+            kind, text = self.cells.pop()
+            self.cells.append((kind, text + data))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "span":
+            self._kind = None
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_the_page_shows_what_is_different(space: bool) -> None:
+    tally = Tally(space)
+    tally.add("<a，&b c", "<a,&x")
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    text = page("a <title> & more", tally, [Mistake(0.5, "key<1>", pixels, "<a，&b c", "<a,&x")])
+    shown = Page(text)
+    assert "a &lt;title&gt; &amp; more" in text
+    assert "key&lt;1&gt;" in text
+    assert all(address.startswith("data:image/png;base64,") for address in shown.addresses)
+    assert len(shown.addresses) == 1
+    same = [
+        ("same", "<"),
+        ("same", "<"),
+        ("same", "a"),
+        ("same", "a"),
+        ("mild", "，"),
+        ("mild", ","),
+        ("same", "&"),
+        ("same", "&"),
+    ]
+    assert shown.cells[:8] == same
+    assert ("bad", "∅") in shown.cells
+    assert (("bad", "␣") in shown.cells) is space
+    assert f"of {tally.confusions.total()} errors" in text
+
+
+def test_a_page_without_mistakes_says_so() -> None:
+    tally = Tally()
+    tally.add("a", "a", "song", 20)
+    text = page("t", tally, [])
+    assert "Every line was read right" in text
+    assert "100.00 %" in text
+    assert "confusions" not in text
+
+
+@pytest.mark.parametrize(("share", "text"), [(1, "100.00 %"), (0.999999, "99.99 %"), (0.29, "29.00 %"), (0, "0.00 %")])
+def test_shares_are_rounded_down(share: float, text: str) -> None:
+    assert percent(share) == text
