@@ -30,7 +30,7 @@ def glyph_images(recipe: Recipe) -> tuple[Floats, NDArray[np.bool_]]:
     for glyphs in recipe.glyphs:
         page = min(glyphs.pages, key=lambda page: abs(page.size - 0.9 * EM))
         margin = (EM - page.size) // 2
-        for position in np.flatnonzero(glyphs.cover):
+        for position in np.flatnonzero(glyphs.cover).tolist():
             offset, width, height, left, top = page.table[position].tolist()
             if not 0 < width <= EM or not 0 < height <= EM:
                 continue
@@ -67,7 +67,7 @@ def first_rows(images: Floats, drawn: NDArray[np.bool_], classes: int, dim: int,
         block = rows[: len(images)]
         block[drawn] = 0.1 * level * block[drawn]  # only matters for the components that there are not
         block[drawn, :kept] = coordinates
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def rows_like(rows: Floats, images: Floats, known: NDArray[np.bool_]) -> Floats:
@@ -85,4 +85,4 @@ def rows_like(rows: Floats, images: Floats, known: NDArray[np.bool_]) -> Floats:
     result = rows.copy()
     fitted = (images[~known] - mean) @ weights + level
     result[~known] = fitted / np.maximum(np.linalg.norm(fitted, axis=1, keepdims=True), 1e-9)
-    return result
+    return np.asarray(result, np.float32)

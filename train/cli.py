@@ -22,11 +22,10 @@ from gen.charset import load_charset
 from gen.errors import UserError
 from gen.estimate import processors
 from gen.plan import parse_size
-from gen.settings import to_dict
 from gen.stream import DIRECTIONS
 from train import checkpoint
-from train.config import Crnn, TrainConfig, load_config
 from train.codec import Codec
+from train.config import Crnn, TrainConfig, load_config
 from train.dist import World, joined
 from train.given import Given, common_charset
 from train.image import ImageSpec

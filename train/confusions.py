@@ -34,7 +34,7 @@ SEED = 0xC0FFEE  # a stream of its own
 def find_confusions(net: Net, codec: Codec, given: Given, image: ImageSpec, path: Path, world: World) -> int:
     """Write the hard lines to ``path`` on every machine; how many different pairs are in them."""
     text = _hard_lines(misread(net, codec, given, image, world)) if world.first else ""
-    text = world.gather(text)[0]
+    text = str(world.gather(text)[0])
     if world.local_rank == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         temp = path.with_suffix(".tmp")

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
@@ -62,7 +62,8 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(*(change(value) if isinstance(value, Tensor) else value for value in vars(self).values()))
+        tensors: dict[str, Any] = {name: change(value) for name, value in vars(self).items() if torch.is_tensor(value)}
+        return replace(self, **tensors)
 
 
 def collate(items: Sequence[Item], directions: Sequence[str], codec: Codec, spec: ImageSpec, ids: Ints) -> Batch:

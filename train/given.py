@@ -137,7 +137,7 @@ def open_stage(given: Given, stage: Stage, sets: Sequence[str] = ()) -> tuple[li
     """The training lines of a stage, with their weights. ``sets``: more values for recipes of rendered lines."""
     own = list(sets) + list(stage.sets)
     if stage.longest is not None:
-        own += [f"corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
+        own += ["corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
     sources, weights = given.open("train", stage.add, own)
     if stage.longest is not None:
         sources = [source if source.blocks is None else Short(source, stage.longest) for source in sources]

@@ -40,7 +40,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = F.relu(self.widen(self.norm(self.depthwise(x))))
-        return x + self.out(self.narrow(inner))
+        outer: Tensor = x + self.out(self.narrow(inner))
+        return outer
 
 
 class ConvNeck(nn.Module):
@@ -52,7 +53,8 @@ class ConvNeck(nn.Module):
         nn.init.zeros_(self.conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x)
+        mixed: Tensor = x + self.conv(x)
+        return mixed
 
 
 class GruNeck(nn.Module):
@@ -63,7 +65,8 @@ class GruNeck(nn.Module):
         self.gru = nn.GRU(channels, channels // 2, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.gru(x.transpose(1, 2))[0].transpose(1, 2)
+        mixed: Tensor = x + self.gru(x.transpose(1, 2))[0].transpose(1, 2)
+        return mixed
 
 
 class AttentionNeck(nn.Module):
@@ -86,7 +89,8 @@ class AttentionNeck(nn.Module):
         distance = (at[:, None] - at[None, :]).abs()
         bias = (-self.slope.exp()[:, None, None] * distance).to(q.dtype)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return x + self.out(mixed.transpose(1, 2).flatten(2)).transpose(1, 2)
+        changed: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return x + changed.transpose(1, 2)
 
 
 NECKS = {"conv": ConvNeck, "gru": GruNeck, "attention": AttentionNeck}
@@ -110,7 +114,7 @@ class Lite(Net):
         self.neck = NECKS[config.neck](d)
         self.feature = nn.Conv1d(d, config.dim, 5, padding=2)
         self.gate = nn.Conv1d(d, 1, 5, padding=2)
-        nn.init.constant_(self.gate.bias, 1.0)  # most frames are blank
+        nn.init.constant_(self.gate.bias, 1.0)  # type: ignore[arg-type]  # most frames are blank
         self.matrix = nn.Parameter(F.normalize(torch.randn(classes, config.dim)))
         self.scale = config.scale
 

@@ -19,7 +19,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gen.errors import UserError
@@ -34,7 +33,6 @@ from train.data import Batch, loader
 from train.dist import World
 from train.given import Given, check_labels, open_stage
 from train.image import ImageSpec
-from train.model import Net
 from train.objective import Learner
 from train.optim import Average
 from train.plan import Plan

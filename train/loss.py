@@ -120,7 +120,7 @@ def ctc_loss(net: Net, x: Tensor, widths: Tensor, labels: Tensor, lengths: Tenso
 def _own_classes(labels: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The labels of each line side by side, int64 [B, longest] (filled up with class 0), and each label's number
     among them, from 1, int64 [sum]: equal labels have equal numbers, as CTC compares them."""
-    rows = torch.nn.utils.rnn.pad_sequence(list(labels.split(lengths.tolist())), batch_first=True)
+    rows = torch.nn.utils.rnn.pad_sequence(list(torch.split(labels, lengths.tolist())), batch_first=True)
     first = (rows[:, :, None] == rows[:, None, :]).int().argmax(2) + 1
     used = torch.arange(rows.shape[1], device=labels.device) < lengths[:, None]
     return rows, first[used]

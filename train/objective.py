@@ -30,7 +30,7 @@ def best_precision(device: torch.device) -> Precision:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     capabilities = getattr(torch.cpu, "get_capabilities", dict)  # not in the oldest versions
-    return "bf16" if capabilities().get("avx512_bf16", False) else "fp32"
+    return "bf16" if dict(capabilities()).get("avx512_bf16") else "fp32"
 
 
 class Objective(nn.Module):
@@ -56,7 +56,7 @@ class Learner:
     """A network with its optimizer; the same on every rank after every step."""
 
     def __init__(self, net: Net, learning: Learning, world: World, seed: int) -> None:
-        self.net = net.to(world.device, memory_format=torch.channels_last)
+        self.net = net.to(world.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learning, self.world, self.seed = learning, world, seed
         self.precision: Precision = learning.precision or best_precision(world.device)
         self.optimizer = make_optimizer(self.net, learning)

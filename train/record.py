@@ -68,7 +68,7 @@ class Record:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self._folder / BOARD), purge_step=self._step + 1)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(self._folder / BOARD), purge_step=self._step + 1)
         return self._board
 
     def step(self, values: dict[str, Any]) -> None:
