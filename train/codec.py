@@ -1,6 +1,6 @@
 """Text to CTC classes and back: class 0 is the blank, class k the k-th character, a space optionally the last.
 
-python -c "from gen.charset import Charset; from train.codec import Codec; print(Codec(Charset('ab')).read([1, 1, 0, 1]))"
+python -m pytest tests/test_train_codec.py
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from gen.charset import Charset
 
@@ -60,4 +61,4 @@ def collapse(frames: Sequence[int]) -> list[int]:
 
 def frames_needed(label: Sequence[int] | str) -> int:
     """The fewest frames that CTC can write a label in: one per character, and a blank between equal neighbours."""
-    return len(label) + sum(a == b for a, b in zip(label, label[1:]))
+    return len(label) + sum(a == b for a, b in pairwise(label))

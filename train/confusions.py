@@ -1,4 +1,4 @@
-"""Hard lines: characters that a network takes for one another, side by side, for a stage that learns to tell them apart.
+"""Hard lines: characters that a network takes for one another, side by side, for a stage that tells them apart.
 
 The network reads rendered lines; every character it misreads makes a pair with what it read. Lines are put together
 from such pairs, the commoner ones more often, some with a character said twice, and given to the recipe as a text.

@@ -7,7 +7,7 @@ python -m train --data http://host/shards --data gen:configs/gen-default.yaml=0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from gen.errors import UserError
 from gen.stream import DIRECTIONS
 from train.codec import Codec, frames_needed
 from train.config import Stage
+from train.image import ImageSpec, prepare
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
 from train.shards import open_sources
@@ -32,7 +33,7 @@ class Given:
 
     places: tuple[str, ...]
     direction: str | None = None
-    ingredients: Ingredients = Ingredients()
+    ingredients: Ingredients = field(default_factory=Ingredients)
     cache: Path | None = None
     cache_bytes: int = 20 << 30
     excluded: tuple[tuple[str, str], ...] = ()  # name of a source and of a bad shard in it
@@ -164,11 +165,9 @@ def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool)
             if short > TOLERATED * total:
                 raise UserError(_too_long(source.name, short, total))
         bad = 0
-        widths = source.widths(ids)
-        for item, width in zip(source.read(ids.tolist()), widths.tolist()):
-            true = item.pixels.shape[0] if source.direction == "vertical" else item.pixels.shape[1]
-            across = item.pixels.shape[1] if source.direction == "vertical" else item.pixels.shape[0]
-            bad += net.frames(true * 32 // across) < frames_needed(codec.encode(item.text))
+        for item in source.read(ids.tolist()):
+            width = prepare(item.pixels, source.direction, ImageSpec()).shape[1]
+            bad += net.frames(width) < frames_needed(codec.encode(item.text))
             if boxes and item.boxes is None:
                 raise UserError(
                     f"{source.name} has no boxes, which the loss frames needs: generate without meta: none, "

@@ -117,8 +117,8 @@ class Loop:
         for key in ("charset_sha256", "space", "model", "directions"):
             if values[key] != here[key]:
                 raise UserError(
-                    f"the checkpoint in {self.setting.out} has {key} {_short(values[key])}, this run {_short(here[key])}: "
-                    "give another --out, or --init with its weights to start from them"
+                    f"the checkpoint in {self.setting.out} has {key} {_short(values[key])}, this run has "
+                    f"{_short(here[key])}: give another --out, or also --init with its weights to start from them"
                 )
         if changed := differences(values["config"], to_dict(self.setting.config)):
             notes.append(f"the configuration has changed since the checkpoint, and the new one holds: {changed}")
@@ -270,8 +270,8 @@ class Loop:
             if self.world.first:
                 report.write_text(json.dumps({"step": step, "ids": batch.ids.tolist(), "texts": batch.texts}))
             raise UserError(
-                f"the loss of step {step} is {value} and the norm of its gradient {size}; the batch is in {report}, the "
-                f"checkpoint of step {max(0, self._saved)} is kept: lower lr or clip, or look at these lines"
+                f"the loss of step {step} is {value} and the norm of its gradient {size}; its batch is in {report}, "
+                f"the checkpoint of step {max(0, self._saved)} is kept: lower lr or clip, or look at these lines"
             )
         if record is not None:
             record.step({"step": step, "loss": round(value, 5), "norm": round(size, 4), **values})

@@ -1,0 +1,436 @@
+"""Shards over HTTP: the same samples as from the disk, or the name of the shard; never a hang, never a wrong byte."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers import Faulty, free_port, nginx
+from shard_set import make_set
+
+from gen.contract import MANIFEST, Block
+from gen.errors import UserError
+from train.cache import BlockCache, Prefetcher, remote_place
+from train.patience import Attempts, Patience, within
+from train.place import Unusable
+from train.shards import BadShard, ShardSource, open_source, open_sources
+
+QUICK = Patience(connect=1, silence=0.4, total=3, tries=3, pause=0.01)
+N = 70
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    make_set(folder, {"train": N, "val": 15})
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.cache.Patience", lambda: QUICK)
+
+
+@pytest.fixture(scope="module")
+def truth(root: Path) -> list[bytes]:
+    """The records of the training samples as they are on the disk."""
+    return open_source(str(root / "horizontal"), "train").records(range(N))
+
+
+def read(url: str, cache: Path, limit: int = 1 << 30) -> tuple[ShardSource, list[bytes]]:
+    source = open_source(url, "train", cache, limit)
+    return source, source.records(range(N))
+
+
+def drafts(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*.tmp")]
+
+
+def test_nginx_gives_the_bytes_of_the_disk(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    with nginx(root, tmp_path / "nginx") as url:
+        source, records = read(f"{url}/horizontal/", tmp_path / "cache")
+        assert records == truth
+        assert source.name == f"{url}/horizontal/"
+        requests = (tmp_path / "nginx" / "access.log").read_text().count("train-")
+        assert requests == len(source.blocks) + 4  # each block and each sidecar once
+        again, records = read(f"{url}/horizontal", tmp_path / "cache")
+        assert records == truth
+        copy: ShardSource = pickle.loads(pickle.dumps(again))
+        order = np.random.default_rng(1).permutation(N)
+        assert copy.records(order) == [truth[k] for k in order]
+        assert [each.direction for each in open_sources(url, "val", tmp_path / "cache")] == ["horizontal"]
+        assert (tmp_path / "nginx" / "access.log").read_text().count("/train-") == requests
+        with pytest.raises(UserError, match=rf"{url}/train/{MANIFEST}: the server answers 404"):
+            open_sources(f"{url}/train", "train", tmp_path / "cache")
+
+
+def test_nginx_without_ranges_sends_each_tar_once(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    with nginx(root, tmp_path / "nginx", "max_ranges 0;") as url:
+        source, records = read(f"{url}/horizontal", tmp_path / "cache")
+        assert records == truth
+        log = (tmp_path / "nginx" / "access.log").read_text()
+        assert len(source.blocks) > 8
+        whole = [
+            f'GET /horizontal/train-00000{k}.tar HTTP/1.1" 200 {(root / f"horizontal/train-00000{k}.tar").stat().st_size} '
+            for k in range(4)
+        ]
+        assert [log.count(line) for line in whole] == [1 + (k == 0) for k in range(4)]  # the first answer taught it
+
+
+# How often an answer is spoilt before the right one comes. A body that breaks off is continued from there.
+PASSING = [
+    *((fault, 1) for fault in ("stall", "silent", "hang up", "flip", "drip header", "short")),
+    *((fault, 2) for fault in ("cut", "500", "503", "429", "flip")),
+    ("cut", 10**9),
+    ("short", 10**9),
+]
+
+
+@pytest.mark.parametrize(("fault", "times"), PASSING)
+def test_what_passes_does_no_harm(root: Path, truth: list[bytes], tmp_path: Path, fault: str, times: int) -> None:
+    def spoil(path: str, before: int) -> str:
+        return fault if before < times and path.endswith("1.tar") else ""
+
+    with Faulty(root, spoil) as server:
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        assert source.records(range(N)) == truth
+        assert server.count("1.tar") > source._shard_of.count(1)
+    assert drafts(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("stall", "timed out"),
+        ("silent", "timed out"),
+        ("hang up", "closed connection"),
+        ("drip", "not complete after 3 s"),
+        ("drip header", "no answer within 3 s|not complete"),
+        ("flip", "sha256"),
+        ("shifted", "another part"),
+        ("500", "500 Internal Server Error, 3 times"),
+        ("403", "403 Forbidden"),
+        ("404", "404 Not Found"),
+        ("416", "416"),
+    ],
+)
+def test_what_stays_names_the_shard(root: Path, truth: list[bytes], tmp_path: Path, fault: str, words: str) -> None:
+    with Faulty(root, lambda path, before: fault if path.endswith("1.tar") else "") as server:
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        begin = time.monotonic()
+        with pytest.raises(BadShard, match=words) as caught:
+            source.records(range(N))
+        assert time.monotonic() - begin < 8
+        assert caught.value.shard == "train-000001"
+        assert f"{server.url}/horizontal/train-000001.tar" in str(caught.value)
+        rest = source.exclude({"train-000001"})
+        assert rest.records(range(50)) == truth[:20] + truth[40:]
+    assert drafts(tmp_path) == []
+
+
+def test_a_server_that_ignores_ranges_now_and_then_is_read_in_whole(
+    root: Path, truth: list[bytes], tmp_path: Path
+) -> None:
+    def spoil(path: str, before: int) -> str:
+        return "no range" if path.endswith(".tar") else ""
+
+    with Faulty(root, spoil) as server:
+        source, records = read(f"{server.url}/horizontal", tmp_path)
+        assert records == truth
+        assert server.count(".tar") == 4 + 2  # the very first block, and the answer that told
+        source, records = read(f"{server.url}/horizontal", tmp_path)
+        assert records == truth
+        small = open_source(f"{server.url}/horizontal", "train", tmp_path / "small", 50_000)
+        with pytest.raises(BadShard, match="larger than the whole cache"):
+            small.records(range(N))
+
+
+def test_a_whole_tar_that_breaks_off_goes_on_and_a_wrong_one_is_named(
+    root: Path, truth: list[bytes], tmp_path: Path
+) -> None:
+    tar = (root / "horizontal/train-000002.tar").read_bytes()
+
+    def spoil(path: str, before: int) -> str:
+        return "no range" if before or not path.endswith("2.tar") else "cut"
+
+    with Faulty(root, spoil) as server:
+        place = remote_place(f"{server.url}/horizontal", tmp_path, 1 << 30, QUICK)
+        place._whole = True
+        block = Block(2560, 1024, 1, 1, hashlib.sha256(tar[2560:3584]).hexdigest())
+        assert place.open("train-000002", block).read(0, 1024) == tar[2560:3584]
+        with pytest.raises(Unusable, match="sha256"):
+            place.open("train-000002", Block(0, 1024, 0, 1, "0" * 64))
+        assert place.open("train-000002", block).read(24, 1000) == tar[2584:3584]
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    plan=st.lists(
+        st.sampled_from(["", "", "cut", "short", "flip", "500", "hang up", "no range"]), min_size=1, max_size=40
+    )
+)
+def test_any_mixture_of_faults_gives_the_right_bytes_or_none(
+    root: Path, truth: list[bytes], tmp_path_factory: pytest.TempPathFactory, plan: list[str]
+) -> None:
+    faults = chain(plan, iter(lambda: "", None))
+    cache = tmp_path_factory.mktemp("cache")
+    with Faulty(root, lambda path, before: next(faults)) as server:
+        try:
+            assert read(f"{server.url}/horizontal", cache)[1] == truth
+        except UserError as error:
+            assert server.url in str(error)
+        assert read(f"{server.url}/horizontal", cache)[1] == truth or any(faults)
+    assert drafts(cache) == []
+
+
+def test_typing_errors_are_told_at_once(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    for url, words in (
+        (f"http://127.0.0.1:{free_port()}/shards", "Connection refused; check the address"),
+        ("http://no-such-host.invalid/shards", "no connection.*no-such-host"),
+        ("http:///shards", "names no host"),
+        ("nonsense://host/shards", "Protocol not known"),
+    ):
+        with pytest.raises(UserError, match=words):
+            open_sources(url, "train", tmp_path)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_server_that_goes_away_for_a_moment_is_waited_for(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    with nginx(root, tmp_path / "nginx") as url:
+        source = open_source(f"{url}/horizontal", "train", tmp_path / "cache")
+    with pytest.raises(BadShard, match="Connection refused, 3 times"):
+        source.records([0])
+
+
+def test_signed_urls_and_passwords_are_used_and_not_shown(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    with Faulty(root) as server:
+        place = server.url.replace("//", "//me:se%20cret@") + "/horizontal?sig=private"
+        source, records = read(place, tmp_path)
+        assert records == truth
+        assert source.name == f"{server.url}/horizontal"
+
+
+# --- the cache
+
+
+def test_cache_deletes_what_was_used_longest_ago(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path, 16_000, young=0)
+    keys = [hashlib.sha256(bytes([k])).hexdigest() for k in range(40)]
+    for k, key in enumerate(keys):
+        assert cache.store(key, [b"x" * 400, b"y" * 600], lambda path: path.stat().st_size) == 1000
+        os.utime(cache.path(key), (k, k))
+        assert cache.has(keys[0])  # which is thereby the newest
+        assert sum(path.stat().st_size for path in tmp_path.glob("??/*")) <= 16_000
+    assert [k for k, key in enumerate(keys) if cache.has(key)] == [0, *range(26, 40)]
+    fresh = BlockCache(tmp_path, 4_000)
+    fresh.store(keys[1], [b"x" * 1000], lambda path: None)
+    assert all(fresh.has(key) for key in (keys[0], keys[39]))  # too young to go
+    with pytest.raises(Unusable, match="larger than the whole cache of 4000"):
+        fresh.store(keys[2], [b"x" * 1000] * 5, lambda path: None)
+
+
+def test_cache_forgets_what_killed_processes_left(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path, 1000)
+    folder = tmp_path / "00"
+    folder.mkdir()
+    for name, age in ((".old.1.1.tmp", 4000), (".new.1.1.tmp", 10)):
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    cache.store("1" * 64, [b"x"], lambda path: None)
+    assert [path.name for path in folder.iterdir()] == [".new.1.1.tmp"]
+
+
+def test_a_cache_that_rots_is_mended(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    with Faulty(root) as server:
+        read(f"{server.url}/horizontal", tmp_path)
+        for path in tmp_path.glob("??/*"):
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+        assert read(f"{server.url}/horizontal", tmp_path)[1] == truth
+
+
+def test_files_that_another_process_deletes_are_fetched_again(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    with Faulty(root) as server:
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        for k in range(N):
+            for path in tmp_path.glob("??/*"):
+                path.unlink()
+            assert source.records([k]) == [truth[k]]
+        assert server.count(".tar") == len(source.blocks)  # what is open can be read on
+
+
+def test_a_tiny_cache_still_serves(
+    root: Path, truth: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.shards._OPEN", 1)
+    with Faulty(root) as server:
+        place = remote_place(f"{server.url}/horizontal", tmp_path, 40_000)
+        place.cache.young = 0
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        source._place = place
+        assert source.records(range(N)) == truth
+        assert sum(path.stat().st_size for path in tmp_path.glob("??/*")) <= 40_000 * 1.1
+
+
+def test_a_full_disk_is_not_the_shards_fault(root: Path, tmp_path: Path) -> None:
+    with Faulty(root) as server:
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))"
+        code = f"{limit}; import pickle, sys; pickle.load(sys.stdin.buffer).read([0])"
+        done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(source), capture_output=True, timeout=60)
+        message = done.stderr.decode().splitlines()[-1]
+        assert message.startswith(f"gen.errors.UserError: cache {tmp_path}: File too large; make room")
+
+
+def fetch_all(source: ShardSource) -> None:
+    source.records(range(N))
+
+
+def test_cache_is_shared_by_processes(root: Path, tmp_path: Path) -> None:
+    with Faulty(root) as server:
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        context = multiprocessing.get_context("spawn")
+        workers = [context.Process(target=fetch_all, args=(source,)) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        fetch_all(source)
+        for worker in workers:
+            worker.join(60)
+        assert [worker.exitcode for worker in workers] == [0, 0]
+        assert server.count(".tar") == len(source.blocks)
+
+
+def test_a_killed_fetch_leaves_nothing_wrong(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    kill = threading.Event()
+
+    def spoil(path: str, before: int) -> str:
+        if path.endswith("2.tar") and not kill.is_set():
+            kill.set()
+            return "stall"
+        return ""
+
+    with Faulty(root, spoil) as server:
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        worker = multiprocessing.get_context("spawn").Process(target=fetch_all, args=(source,))
+        worker.start()
+        assert kill.wait(30)
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        worker.join(30)
+        assert source.records(range(N)) == truth
+        assert server.count("2.tar") == source._shard_of.count(2) + 1  # only what was on its way came twice
+
+
+# --- prefetch
+
+
+def test_prefetch_brings_blocks_once_and_in_order(root: Path, truth: list[bytes], tmp_path: Path) -> None:
+    with Faulty(root) as server:
+        source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        blocks = list(range(len(source.blocks)))
+        for _ in range(3):
+            source.prefetch(blocks[::-1])
+        deadline = time.monotonic() + 20
+        while server.count(".tar") < len(blocks) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert source.records(range(N)) == truth
+        assert server.count(".tar") == len(blocks)
+        assert pickle.loads(pickle.dumps(source)).records([5]) == [truth[5]]
+        source.prefetch(blocks)
+        assert server.count(".tar") == len(blocks)
+
+
+def test_prefetch_is_bounded_and_quiet() -> None:
+    started: list[int] = []
+    go = threading.Event()
+
+    def fetch(shard: str, block: Block) -> None:
+        started.append(block.first)
+        go.wait(20)
+        raise Unusable("broken")
+
+    queue = Prefetcher(fetch)
+    items = [("train-000000", Block(0, 10, k, 1, "")) for k in range(100)]
+    queue.want(items, 75)
+    queue.want(items, 75)
+    deadline = time.monotonic() + 20
+    while len(started) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(started) == [0, 1, 2, 3]
+    go.set()
+    while queue._threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(started) == [0, 1, 2, 3, 4, 5, 6]
+
+
+# --- other servers, and patience
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_fsspec_reads_what_it_knows(root: Path, truth: list[bytes], tmp_path: Path, kind: str) -> None:
+    place = f"file://{root}/horizontal"
+    if kind == "memory":
+        import fsspec
+
+        files = fsspec.filesystem("memory")
+        files.put(str(root / "horizontal"), "/bucket/horizontal", recursive=True)
+        place = "memory://bucket/horizontal"
+    source, records = read(place, tmp_path)
+    assert records == truth
+    assert pickle.loads(pickle.dumps(source)).records([1]) == [truth[1]]
+    assert len(open_sources(place.removesuffix("/horizontal"), "val", tmp_path)) == 1
+    with pytest.raises(UserError, match="no such file"):
+        open_sources(f"{place}/nowhere", "train", tmp_path)
+
+
+def test_fsspec_that_fails_or_hangs_names_the_shard(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    local = type(fsspec.filesystem("file"))
+    source = open_source(f"file://{root}/horizontal", "train", tmp_path)
+    for action, words in (
+        (lambda *_, **__: time.sleep(20), "not complete after 3 s|no answer"),
+        (lambda *_, **__: 1 / 0, "ZeroDivisionError: division by zero, 3 times"),
+        (lambda *_, **__: b"short", "5 bytes are there instead of"),
+    ):
+        monkeypatch.setattr(local, "cat_file", action)
+        with pytest.raises(BadShard, match=words):
+            source.records([0])
+
+
+def test_patience_ends() -> None:
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError):
+        within(0.05, lambda: time.sleep(5))
+    assert within(1, lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        within(1, lambda: 1 // 0)
+    attempts = Attempts("u", Patience(total=0.3, tries=100, pause=0.02))
+    with pytest.raises(Unusable, match="no time is left"):
+        for _ in range(100):
+            attempts.failed("reason")
+    attempts = Attempts("u", Patience(total=0.3, tries=3, pause=0))
+    for _ in range(5):
+        attempts.failed("reason")
+        attempts.failed("reason")
+        attempts.progress()
+    attempts = Attempts("u", Patience(total=100, tries=3, pause=30))
+    with pytest.raises(Unusable, match="3 times"):
+        attempts.failed("reason", 0)
+        attempts.failed("reason", 0)
+        attempts.failed("reason", 0)
+    assert time.monotonic() - begin < 2
