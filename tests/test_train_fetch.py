@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from itertools import chain
+import zlib
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from shard_set import make_set
 
 from gen.contract import MANIFEST, Block
 from gen.errors import UserError
-from train.cache import BlockCache, Prefetcher, remote_place
+from train.cache import BlockCache, Prefetcher, RemotePlace, remote_place
 from train.patience import Attempts, Patience, within
 from train.place import Unusable
 from train.shards import BadShard, ShardSource, open_source, open_sources
@@ -55,8 +56,13 @@ def read(url: str, cache: Path, limit: int = 1 << 30) -> tuple[ShardSource, list
     return source, source.records(range(N))
 
 
+def hurry(source: ShardSource) -> None:
+    assert isinstance(source._place, RemotePlace)
+    source._place.server.patience = Patience(connect=0.2, silence=0.3, total=1, tries=3, pause=0.01)
+
+
 def drafts(cache: Path) -> list[Path]:
-    return [path for path in cache.rglob("*.tmp")]
+    return list(cache.rglob("*.tmp"))
 
 
 def test_nginx_gives_the_bytes_of_the_disk(root: Path, truth: list[bytes], tmp_path: Path) -> None:
@@ -87,7 +93,12 @@ def test_nginx_without_ranges_sends_each_tar_once(root: Path, truth: list[bytes]
             f'GET /horizontal/train-00000{k}.tar HTTP/1.1" 200 {(root / f"horizontal/train-00000{k}.tar").stat().st_size} '
             for k in range(4)
         ]
-        assert [log.count(line) for line in whole] == [1 + (k == 0) for k in range(4)]  # the first answer taught it
+        assert [log.count(line) for line in whole] == [
+            3,
+            1,
+            1,
+            1,
+        ]  # before it is known: a block at the start, and one not
 
 
 # How often an answer is spoilt before the right one comes. A body that breaks off is continued from there.
@@ -101,8 +112,10 @@ PASSING = [
 
 @pytest.mark.parametrize(("fault", "times"), PASSING)
 def test_what_passes_does_no_harm(root: Path, truth: list[bytes], tmp_path: Path, fault: str, times: int) -> None:
+    left = iter(range(times))
+
     def spoil(path: str, before: int) -> str:
-        return fault if before < times and path.endswith("1.tar") else ""
+        return fault if path.endswith("1.tar") and next(left, None) is not None else ""
 
     with Faulty(root, spoil) as server:
         source = open_source(f"{server.url}/horizontal", "train", tmp_path)
@@ -114,13 +127,13 @@ def test_what_passes_does_no_harm(root: Path, truth: list[bytes], tmp_path: Path
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("stall", "timed out"),
+        ("stall", "not complete after 1 s|timed out"),
         ("silent", "timed out"),
         ("hang up", "closed connection"),
-        ("drip", "not complete after 3 s"),
-        ("drip header", "no answer within 3 s|not complete"),
+        ("drip", "not complete after 1 s"),
+        ("drip header", "no answer within 0.5"),
         ("flip", "sha256"),
-        ("shifted", "another part"),
+        ("shifted", "bytes from 5 on, and not from 0"),
         ("500", "500 Internal Server Error, 3 times"),
         ("403", "403 Forbidden"),
         ("404", "404 Not Found"),
@@ -130,10 +143,11 @@ def test_what_passes_does_no_harm(root: Path, truth: list[bytes], tmp_path: Path
 def test_what_stays_names_the_shard(root: Path, truth: list[bytes], tmp_path: Path, fault: str, words: str) -> None:
     with Faulty(root, lambda path, before: fault if path.endswith("1.tar") else "") as server:
         source = open_source(f"{server.url}/horizontal", "train", tmp_path)
+        hurry(source)
         begin = time.monotonic()
         with pytest.raises(BadShard, match=words) as caught:
             source.records(range(N))
-        assert time.monotonic() - begin < 8
+        assert time.monotonic() - begin < 4
         assert caught.value.shard == "train-000001"
         assert f"{server.url}/horizontal/train-000001.tar" in str(caught.value)
         rest = source.exclude({"train-000001"})
@@ -148,11 +162,9 @@ def test_a_server_that_ignores_ranges_now_and_then_is_read_in_whole(
         return "no range" if path.endswith(".tar") else ""
 
     with Faulty(root, spoil) as server:
-        source, records = read(f"{server.url}/horizontal", tmp_path)
-        assert records == truth
+        assert read(f"{server.url}/horizontal", tmp_path)[1] == truth
         assert server.count(".tar") == 4 + 2  # the very first block, and the answer that told
-        source, records = read(f"{server.url}/horizontal", tmp_path)
-        assert records == truth
+        assert read(f"{server.url}/horizontal", tmp_path)[1] == truth
         small = open_source(f"{server.url}/horizontal", "train", tmp_path / "small", 50_000)
         with pytest.raises(BadShard, match="larger than the whole cache"):
             small.records(range(N))
@@ -176,23 +188,22 @@ def test_a_whole_tar_that_breaks_off_goes_on_and_a_wrong_one_is_named(
         assert place.open("train-000002", block).read(24, 1000) == tar[2584:3584]
 
 
-@settings(deadline=None, max_examples=12)
-@given(
-    plan=st.lists(
-        st.sampled_from(["", "", "cut", "short", "flip", "500", "hang up", "no range"]), min_size=1, max_size=40
-    )
-)
-def test_any_mixture_of_faults_gives_the_right_bytes_or_none(
-    root: Path, truth: list[bytes], tmp_path_factory: pytest.TempPathFactory, plan: list[str]
+FAULTS = ["", "", "cut", "short", "flip", "500", "hang up", "no range", "shifted"]
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.randoms(use_true_random=False))
+def test_any_mixture_of_passing_faults_does_no_harm(
+    root: Path, truth: list[bytes], tmp_path_factory: pytest.TempPathFactory, random: Random
 ) -> None:
-    faults = chain(plan, iter(lambda: "", None))
+    plan = [[random.choice(FAULTS) for _ in range(7)] for _ in range(2)]  # the first two answers to equal requests
+
+    def spoil(path: str, before: int) -> str:
+        return plan[before][zlib.crc32(path.encode()) % 7] if before < 2 and not path.endswith(MANIFEST) else ""
+
     cache = tmp_path_factory.mktemp("cache")
-    with Faulty(root, lambda path, before: next(faults)) as server:
-        try:
-            assert read(f"{server.url}/horizontal", cache)[1] == truth
-        except UserError as error:
-            assert server.url in str(error)
-        assert read(f"{server.url}/horizontal", cache)[1] == truth or any(faults)
+    with Faulty(root, spoil) as server:
+        assert read(f"{server.url}/horizontal", cache)[1] == truth
     assert drafts(cache) == []
 
 
@@ -295,18 +306,14 @@ def test_a_full_disk_is_not_the_shards_fault(root: Path, tmp_path: Path) -> None
         assert message.startswith(f"gen.errors.UserError: cache {tmp_path}: File too large; make room")
 
 
-def fetch_all(source: ShardSource) -> None:
-    source.records(range(N))
-
-
 def test_cache_is_shared_by_processes(root: Path, tmp_path: Path) -> None:
     with Faulty(root) as server:
         source = open_source(f"{server.url}/horizontal", "train", tmp_path)
         context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=fetch_all, args=(source,)) for _ in range(2)]
+        workers = [context.Process(target=source.records, args=(range(N),)) for _ in range(2)]
         for worker in workers:
             worker.start()
-        fetch_all(source)
+        source.records(range(N))
         for worker in workers:
             worker.join(60)
         assert [worker.exitcode for worker in workers] == [0, 0]
@@ -324,7 +331,7 @@ def test_a_killed_fetch_leaves_nothing_wrong(root: Path, truth: list[bytes], tmp
 
     with Faulty(root, spoil) as server:
         source = open_source(f"{server.url}/horizontal", "train", tmp_path)
-        worker = multiprocessing.get_context("spawn").Process(target=fetch_all, args=(source,))
+        worker = multiprocessing.get_context("spawn").Process(target=source.records, args=(range(N),))
         worker.start()
         assert kill.wait(30)
         os.kill(worker.pid or 0, signal.SIGKILL)
@@ -402,14 +409,20 @@ def test_fsspec_that_fails_or_hangs_names_the_shard(
 
     local = type(fsspec.filesystem("file"))
     source = open_source(f"file://{root}/horizontal", "train", tmp_path)
+    hurry(source)
     for action, words in (
-        (lambda *_, **__: time.sleep(20), "not complete after 3 s|no answer"),
+        (lambda *_, **__: time.sleep(20), "no answer within (1|0.999) s, and not complete after 1 s"),
         (lambda *_, **__: 1 / 0, "ZeroDivisionError: division by zero, 3 times"),
         (lambda *_, **__: b"short", "5 bytes are there instead of"),
     ):
         monkeypatch.setattr(local, "cat_file", action)
         with pytest.raises(BadShard, match=words):
             source.records([0])
+
+
+def fail(attempts: Attempts, times: int) -> None:
+    for _ in range(times):
+        attempts.failed("reason")
 
 
 def test_patience_ends() -> None:
@@ -420,17 +433,12 @@ def test_patience_ends() -> None:
     with pytest.raises(ZeroDivisionError):
         within(1, lambda: 1 // 0)
     attempts = Attempts("u", Patience(total=0.3, tries=100, pause=0.02))
-    with pytest.raises(Unusable, match="no time is left"):
-        for _ in range(100):
-            attempts.failed("reason")
+    with pytest.raises(Unusable, match="u: reason, and not complete after 0.3 s"):
+        fail(attempts, 100)
     attempts = Attempts("u", Patience(total=0.3, tries=3, pause=0))
     for _ in range(5):
-        attempts.failed("reason")
-        attempts.failed("reason")
+        fail(attempts, 2)
         attempts.progress()
-    attempts = Attempts("u", Patience(total=100, tries=3, pause=30))
-    with pytest.raises(Unusable, match="3 times"):
-        attempts.failed("reason", 0)
-        attempts.failed("reason", 0)
-        attempts.failed("reason", 0)
+    with pytest.raises(Unusable, match="u: reason, 3 times"):
+        fail(attempts, 3)
     assert time.monotonic() - begin < 2

@@ -113,7 +113,7 @@ def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
     Raises `UserError` when there are checkpoints and all are damaged.
     """
-    notes = []
+    notes: list[str] = []
     for name in (LAST, PREVIOUS):
         if (folder / name).exists():
             try:

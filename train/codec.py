@@ -43,7 +43,7 @@ class Codec:
         try:
             return [self._class_of[char] for char in text]
         except KeyError:
-            return self.charset.encode(text)  # which raises, with the words for it
+            return self.charset.encode(text.replace(" ", ""))  # which raises, with the words for it
 
     def decode(self, classes: Iterable[int]) -> str:
         """The characters of classes from 1 on."""

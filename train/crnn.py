@@ -51,8 +51,8 @@ class Cnn(nn.Module):
         x = F.max_pool2d(x, self.kernel, self.stride)
         x = self.conv_block_4_2(self.conv_block_4_1(x))
         x = F.max_pool2d(x, self.kernel, self.stride)
-        x = self.conv_block_5(x)
-        return x
+        features: Tensor = self.conv_block_5(x)
+        return features
 
 
 class Crnn(Net):
@@ -74,7 +74,7 @@ class Crnn(Net):
         """What the class matrix sees: [B, 1, 32, W] to [B, T, 512]. Lines too short for a frame are continued."""
         if x.shape[3] < SHORTEST[self.direction]:
             x = F.pad(x, (0, SHORTEST[self.direction] - x.shape[3], 0, 0), mode="replicate")
-        # These nets want the length first: a horizontal line mirrored at its diagonal, a vertical one as it was written.
+        # The length comes first: a horizontal line is mirrored at its diagonal, a vertical one as it was written.
         x = x.transpose(2, 3) if self.direction == "horizontal" else torch.rot90(x, -1, (2, 3))
         x = self.cnn(x).squeeze(3).transpose(1, 2)
         x, state = self.rnn1(x)

@@ -17,7 +17,14 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+    SSLError,
+)
 
 from gen.errors import UserError
 from train.patience import Attempts, Patience, within
@@ -96,14 +103,16 @@ class HttpServer:
             pause = None
             try:
                 response = self._request(name, position, stop, attempts)
+                begin = _begin(response, attempts.url)
+                if response.status == 200 and start > 0:
+                    raise NoRanges  # to read from the start of a large file is not what was asked for
+                if stop is None:
+                    attempts.expect(response.length_remaining or 0)
                 if response.status in _TRANSIENT:
                     reason, pause = _status(response), urllib3.Retry().get_retry_after(response)
+                elif begin > position or (begin < position and response.status == 206):
+                    reason = f"the server sends bytes from {begin} on, and not from {position}"
                 else:
-                    begin = _begin(response, attempts.url)
-                    if begin > position or (begin < position and start > 0):
-                        raise NoRanges  # to read from the start of a large file is not what was asked for
-                    if stop is None:
-                        attempts.expect(response.length_remaining or 0)
                     for piece in _body(response, position - begin, attempts):
                         piece = piece if stop is None else piece[: stop - position]
                         position += len(piece)
@@ -128,11 +137,11 @@ class HttpServer:
             headers["Range"] = f"bytes={position}-{'' if stop is None else stop - 1}"
         if login := urlsplit(self.place).netloc.rpartition("@")[0]:
             headers.update(urllib3.make_headers(basic_auth=unquote(login)))
-        left = attempts.left()
-        timeout = urllib3.Timeout(min(self.patience.connect, left), min(self.patience.silence, left))
+        connect, silence = self.patience.connect, self.patience.silence
+        timeout = urllib3.Timeout(connect=connect, read=silence)
         address = self._address(name)
         response = within(
-            left,
+            min(attempts.left(), connect + silence),
             lambda: self._pool().request(
                 "GET", address, headers=headers, timeout=timeout, retries=_REDIRECTS, preload_content=False
             ),
@@ -147,6 +156,8 @@ class HttpServer:
         """Words for a failure. Raises `Unusable` when another attempt is of no use."""
         if isinstance(error, MaxRetryError) and error.reason is not None:
             error = error.reason
+        if isinstance(error, ProtocolError) and isinstance(error.args[-1], Exception):
+            error = error.args[-1]
         words = str(error).partition("): ")[2] or str(error)
         if not self._met and isinstance(error, (NewConnectionError, ConnectTimeoutError, SSLError)):
             raise Unusable(f"{url}: no connection: {words}; check the address") from None
@@ -158,7 +169,7 @@ def _status(response: urllib3.BaseHTTPResponse) -> str:
 
 
 def _begin(response: urllib3.BaseHTTPResponse, url: str) -> int:
-    """Where in the file a body begins. Raises `Unusable`, or `Missing`, when there is none."""
+    """Where in the file a body begins. Raises `Unusable`, or `Missing`, when there is none and will not be."""
     if response.status in (404, 410):
         raise Missing(f"{url}: {_status(response)}")
     if response.status == 206:
@@ -166,7 +177,7 @@ def _begin(response: urllib3.BaseHTTPResponse, url: str) -> int:
         if match is None:
             raise Unusable(f"{url}: a partial answer that does not say which part it is")
         return int(match[1])
-    if response.status != 200:
+    if response.status != 200 and response.status not in _TRANSIENT:
         raise Unusable(f"{url}: {_status(response)}")
     return 0
 

@@ -68,24 +68,26 @@ def frames_loss(
     """Cross entropy of the characters at their frames plus that of the gate; a mean over characters and over frames.
 
     ``widths`` [B] px, ``labels`` int64 [sum] from 1, ``lengths`` [B], ``centres`` float32 [sum] px along the line.
-    Frames next to a character's belong to either; those beyond a line's end count for nothing.
+    The frame that holds a centre must not be blank. The one nearest to it besides may be or not, but if not it is the
+    same character, which decoding makes one of. All others are blank; those beyond a line's end count for nothing.
     """
     features, gate = net(x)
     lines, steps = gate.shape
-    owner = torch.repeat_interleave(torch.arange(lines, device=x.device), lengths)
-    frame = (centres / net.stride).long().clamp_(0, steps - 1)
-    at = owner * steps + frame
+    row = torch.repeat_interleave(torch.arange(lines, device=x.device), lengths) * steps
+    place = centres / net.stride
+    second = torch.where(place.frac() < 0.5, place - 1, place + 1)
     target = torch.full((lines * steps,), -1, dtype=torch.long, device=x.device)
+    target[row + second.long().clamp_(0, steps - 1)] = labels - 1
+    at = row + place.long().clamp_(0, steps - 1)
     target[at] = labels - 1  # the last wins where two tiny characters share a frame
-    inked = target >= 0
-    target = target[inked]
-    logits = _logits(net, features.flatten(0, 1)[inked], classes)
-    loss = F.cross_entropy(logits, classes.local(target))
-    blank = ~inked.view(lines, steps)
-    near = F.max_pool1d(inked.view(lines, 1, steps).float(), 3, 1, 1).squeeze(1) > 0
+    known = target >= 0
+    logits = _logits(net, features.flatten(0, 1)[known], classes)
+    loss = F.cross_entropy(logits, classes.local(target[known]))
+    blank = ~known
+    blank[at] = False
     valid = torch.arange(steps, device=x.device) < -(-widths // net.stride)[:, None]
-    counted = valid & (~near | ~blank)
-    gates = F.binary_cross_entropy_with_logits(gate[counted], blank[counted].float())
+    valid = valid.flatten() & (target.scatter(0, at, -1) < 0)  # the second frames may say either
+    gates = F.binary_cross_entropy_with_logits(gate.flatten()[valid], blank[valid].float())
     return loss + gates
 
 

@@ -49,6 +49,8 @@ th:first-child,td:first-child{text-align:left}
 .confused{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:8px}
 .confused div{border:1px solid var(--line);border-radius:6px;padding:4px 10px}
 .confused b,.cells{font-size:1.25rem;font-weight:400}
+.worst{display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start}
+.worst .card{margin:0;max-width:100%}
 .mistake{display:flex;flex-wrap:wrap;gap:6px 20px;align-items:flex-start}
 .mistake img{max-width:100%;height:auto;border:1px solid var(--line)}
 .cells span{display:inline-grid;text-align:center;min-width:1.2em;line-height:1.45;padding:0 1px}
@@ -117,7 +119,7 @@ def _worst(worst: Sequence[Mistake], space: bool) -> str:
     return (
         f"<h2>Worst lines</h2><p>The {len(worst)} with most errors for their length: above what they say, below what "
         'was read, <span class="bad">different</span> or a <span class="mild">look-alike</span>; ∅ is nothing.</p>'
-        f"{''.join(cards)}"
+        f'<div class="worst">{"".join(cards)}</div>'
     )
 
 

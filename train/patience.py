@@ -56,6 +56,7 @@ class Attempts:
     def __init__(self, url: str, patience: Patience, size: int = 0) -> None:
         self.url, self._patience = url, patience
         self._failures = 0
+        self._reason = "not complete"
         self._total = patience.total
         self._begin = time.monotonic()
         self.expect(size)
@@ -68,7 +69,7 @@ class Attempts:
         """Seconds until the deadline. Raises `Unusable` when it has passed."""
         left = self._begin + self._total - time.monotonic()
         if left <= 0:
-            raise Unusable(f"{self.url}: not complete after {self._total:.3g} s")
+            raise Unusable(f"{self.url}: {self._reason} after {self._total:.3g} s")
         return left
 
     def progress(self) -> None:
@@ -78,10 +79,9 @@ class Attempts:
     def failed(self, reason: str, pause: float | None = None) -> None:
         """Wait before the next attempt. Raises `Unusable` when there is none."""
         self._failures += 1
+        self._reason = f"{reason}, and not complete"
         if self._failures >= self._patience.tries:
             raise Unusable(f"{self.url}: {reason}, {self._failures} times in a row")
         if pause is None:
             pause = min(self._patience.pause * 2 ** (self._failures - 1), _LONGEST_PAUSE)
-        if pause >= self.left():
-            raise Unusable(f"{self.url}: {reason}, and no time is left to try again")
-        time.sleep(pause)
+        time.sleep(min(pause, self.left()))
