@@ -131,7 +131,7 @@ def test_what_passes_does_no_harm(root: Path, truth: list[bytes], tmp_path: Path
         ("silent", "timed out"),
         ("hang up", "closed connection"),
         ("drip", "not complete after 1 s"),
-        ("drip header", "no answer within 0.5"),
+        ("drip header", "no answer within"),
         ("flip", "sha256"),
         ("shifted", "bytes from 5 on, and not from 0"),
         ("500", "500 Internal Server Error, 3 times"),
@@ -433,7 +433,7 @@ def test_patience_ends() -> None:
     with pytest.raises(ZeroDivisionError):
         within(1, lambda: 1 // 0)
     attempts = Attempts("u", Patience(total=0.3, tries=100, pause=0.02))
-    with pytest.raises(Unusable, match="u: reason, and not complete after 0.3 s"):
+    with pytest.raises(Unusable, match=r"u: reason, and not complete after 0\.3 s"):
         fail(attempts, 100)
     attempts = Attempts("u", Patience(total=0.3, tries=3, pause=0))
     for _ in range(5):

@@ -2,9 +2,9 @@
 
     python -m tools.bench_loader --data shards/horizontal --json b.json  # some minutes
 
-Measure on a machine that does nothing else. Both sides do the same work on each line (grey image, label and boxes
-read; made 32 px high, padded, encoded). Figures are medians over rounds in turn (A B A B …), without the start of the
-workers; a ratio is the median of the ratios of each round. What it prints is Markdown.
+Measure on a machine that does nothing else, with shards that fit its memory. Both sides do the same work on each line
+(grey image, label and boxes read; made 32 px high, padded, encoded). Figures are medians over rounds in turn (A B A B
+…), without the start of the workers; a ratio is the median of the ratios of each round. What is printed is Markdown.
 """
 
 from __future__ import annotations
@@ -130,12 +130,12 @@ def measure_batches(bench: Bench, way: str) -> dict[str, float]:
     """``rate``: lines per second for a loop that does nothing else; ``padding``: share of the pixels of a batch;
     ``wait``: share of the time that a loop waits whose step sleeps for 10 ms."""
     with closing(batches(bench, way)) as found:
-        last = next(found)
+        next(found)
         begin = time.perf_counter()
         own = whole = 0
-        for last in islice(found, bench.batches):
-            own += int(last.widths.sum())
-            whole += last.images.shape[0] * last.images.shape[3]
+        for batch in islice(found, bench.batches):
+            own += int(batch.widths.sum())
+            whole += batch.images.shape[0] * batch.images.shape[3]
         rate = bench.batches * bench.batch / (time.perf_counter() - begin)
         waited, begin = 0.0, time.perf_counter()
         for _ in range(bench.batches):
@@ -147,7 +147,7 @@ def measure_batches(bench: Bench, way: str) -> dict[str, float]:
 
 
 def measure_records(bench: Bench, way: str) -> dict[str, float]:
-    """``rate``: samples per second in one process, in shuffled order, their images left as they are in the file."""
+    """``rate``: samples per CPU-second in shuffled order, their images left as they are in the file."""
     count = min(bench.batches, len(bench.source) // bench.batch)  # within one pass
     if way == "stock":
         samples = iter(stock(bench.tars))
@@ -163,10 +163,10 @@ def measure_records(bench: Bench, way: str) -> dict[str, float]:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds of a call."""
-    begin = time.perf_counter()
+    """CPU seconds of a call."""
+    begin = time.process_time()
     work()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def compare(ways: Sequence[str], measure: Callable[[str], dict[str, float]], rounds: int, bar: Any) -> Figures:
@@ -195,7 +195,7 @@ def batches_table(bench: Bench, figures: Figures) -> list[str]:
 def records_table(figures: Figures) -> list[str]:
     """The part without decoding for people."""
     rows = [(RECORDS[way], f"{part['rate']:,.0f}", f"{part['ratio']:.1f}") for way, part in figures.items()]
-    return table(("one process, images not decoded", "samples/s", "× stock"), rows)
+    return table(("one process, images not decoded", "samples per CPU-second", "× stock"), rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

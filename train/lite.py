@@ -85,7 +85,7 @@ class AttentionNeck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x.transpose(1, 2))
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.mix(y).chunk(3, dim=2))
-        at = torch.arange(x.shape[2], device=x.device, dtype=x.dtype)
+        at = torch.arange(x.shape[2], device=x.device, dtype=torch.float32)  # bfloat16 counts to 256
         distance = (at[:, None] - at[None, :]).abs()
         bias = (-self.slope.exp()[:, None, None] * distance).to(q.dtype)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)

@@ -59,7 +59,8 @@ def macs(net: Net, width: int = 320) -> int:
         elif isinstance(module, nn.Linear):
             total += first[0].numel() * module.in_features
         elif isinstance(module, nn.GRU):
-            total += first.numel() // module.hidden_size * sum(p.numel() for p in module.parameters()) // 2
+            weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
+            total += first.numel() // module.hidden_size * weights // 2
 
     handles = [module.register_forward_hook(count) for module in net.modules()]
     training = net.training

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,17 +172,27 @@ def open_source(
     ``exclude``: names of shards to leave out. Raises `UserError` when the place holds no complete set, `BadShard` when
     a sidecar is damaged.
     """
-    return _open(_place(place, cache, cache_bytes), split, exclude)
+    try:
+        return _open(_place(place, cache, cache_bytes), split, exclude)
+    except Missing as error:
+        raise UserError(
+            f"{error}: give the directory of one direction's shards; if they are still being generated, wait, or write "
+            "it with python -m gen --finish; for tars made elsewhere, python -m tools.index does"
+        ) from None
 
 
 def open_sources(
     place: str, split: str, cache: Path | None = None, cache_bytes: int = CACHE_BYTES, exclude: Collection[str] = ()
 ) -> list[ShardSource]:
-    """As `open_source`, or both directions' sources if ``place`` holds ``horizontal`` and ``vertical``."""
-    places = [_place(place, cache, cache_bytes)]
-    if not _has_manifest(places[0]):
-        places = [each for each in map(places[0].inside, DIRECTIONS) if _has_manifest(each)] or places
-    return [_open(each, split, exclude) for each in places]
+    """As `open_source`, or the sources of all directions that ``place`` holds."""
+    top = _place(place, cache, cache_bytes)
+    found: list[ShardSource] = []
+    with suppress(Missing):
+        return [_open(top, split, exclude)]
+    for direction in DIRECTIONS:
+        with suppress(Missing):
+            found.append(_open(top.inside(direction), split, exclude))
+    return found or [open_source(place, split, cache, cache_bytes, exclude)]
 
 
 def _place(place: str, cache: Path | None, cache_bytes: int) -> Place:
@@ -190,16 +201,6 @@ def _place(place: str, cache: Path | None, cache_bytes: int) -> Place:
     from train.cache import remote_place  # what servers need is imported only for them
 
     return remote_place(place, cache, cache_bytes)
-
-
-def _has_manifest(place: Place) -> bool:
-    try:
-        place.file(MANIFEST)
-    except Missing:
-        return False
-    except Unusable as error:
-        raise UserError(f"{place}: {error}") from None
-    return True
 
 
 def _open(place: Place, split: str, exclude: Collection[str]) -> ShardSource:
@@ -218,14 +219,14 @@ def _open(place: Place, split: str, exclude: Collection[str]) -> ShardSource:
 
 
 def _read_manifest(place: Place) -> Manifest:
+    """Raises `Missing` when there is none."""
     try:
         manifest = Manifest.parse(place.file(MANIFEST))
-    except Missing as error:
-        raise UserError(
-            f"{error}: give the directory of one direction's shards; if they are still being generated, wait, or write "
-            "it with python -m gen --finish; for tars made elsewhere, python -m tools.index does"
-        ) from None
-    except (Unusable, ValueError) as error:
+    except Missing:
+        raise
+    except Unusable as error:
+        raise UserError(str(error)) from None
+    except ValueError as error:
         raise UserError(f"{place}/{MANIFEST}: {error}; give the generating command again") from None
     if manifest.direction not in DIRECTIONS or Charset(manifest.charset).sha256 != manifest.charset_sha256:
         raise UserError(f"{place}/{MANIFEST}: its direction or charset is damaged; give the generating command again")
