@@ -10,7 +10,7 @@ import numpy as np
 
 from gen import dataset
 from gen.charset import Charset
-from gen.contract import sample_key
+from gen.contract import RECIPE, sample_key
 from gen.dataset import Held
 from gen.image import encode_image
 from gen.plan import ShardTask
@@ -49,6 +49,7 @@ def make_set(
     held = Held(recipe, CHARS.chars, CHARS.sha256, "jpg", shard_size, {direction: both})
     for task in held.plan.tasks():
         _make_shard(store, task, block_bytes, meta)
+    dataset.publish(store, RECIPE, held.to_json())
     assert dataset.finish(store, held) == {}
     return folder / direction
 

@@ -237,11 +237,12 @@ def test_a_damaged_record_says_what_is_wrong() -> None:
     for data, words in (
         (b"x" * 600, "no tar header"),
         (record(("a.jpg", b"123"))[:513], "ends inside"),
-        (record(("a.txt", b"123")), "sample a has no image"),
-        (record(("a.jpg", b"123")), "sample a has no txt"),
-        (record(("a.jpg", b"123"), ("b.txt", b"x")), "sample a has no txt"),
-        (record(("a.jpg", b"123"), ("a.txt", b"x")), "image of sample a cannot be decoded"),
-        (record(("a.jpg", b""), ("a.txt", b"x")), "image of sample a cannot be decoded"),
+        (record(("a.txt", b"123")), "sample a: no image"),
+        (record(("a.jpg", b"123")), "sample a: no txt"),
+        (record(("a.jpg", b"123"), ("b.txt", b"x")), "sample a: no txt"),
+        (record(("a.jpg", b"123"), ("a.txt", b"x")), "sample a: the image cannot"),
+        (record(("a.jpg", b"1"), ("__a__/b.txt", b"x"), ("a.txt", b"\xff")), "sample a: the (image|label)"),
+        (record(("a.jpg", b""), ("a.txt", b"x")), "sample a: the image cannot"),
     ):
         with pytest.raises(ValueError, match=words):
             parse(data, ours=False)

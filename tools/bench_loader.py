@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -77,7 +77,7 @@ def open_bench(place: str, batch: int, workers: int, samples: int) -> Bench:
     return Bench(source, tars, batch, workers, max(1, samples // batch))
 
 
-def batches(bench: Bench, way: str) -> Iterator[Batch]:
+def batches(bench: Bench, way: str) -> Generator[Batch, None, None]:
     """Batches without end, made in one of the ways of BATCHES; those made before the pace is steady are left out."""
     codec, spec = Codec(bench.source.charset), ImageSpec()
     warm = 2 * AHEAD * max(1, bench.workers)

@@ -10,6 +10,7 @@ import numpy as np
 
 from gen import tar
 from gen.contract import Sidecar
+from train.members import parse
 
 _MAGIC = {"jpg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "webp": b"RIFF"}
 
@@ -30,14 +31,28 @@ def check_sample(
     if (width, height) != (row["width"], row["height"]):
         raise ValueError(f"the image is {width}x{height}, by the sidecar {row['width']}x{row['height']}")
     label = text.decode()
-    if len(label) != row["label"] or not label:
-        raise ValueError(f"the label has {len(label)} characters, by the sidecar {row['label']}")
+    _check_label(label, row["label"], charset)
+    if meta is not None:
+        _check_meta(json.loads(meta), index, sidecar.direction, label, width, height)
+
+
+def check_indexed(record: bytes, row: dict[str, int], charset: frozenset[str]) -> None:
+    """Raise ValueError unless a sample of a tar made elsewhere is what the sidecar says."""
+    item = parse(record, ours=False)
+    height, width = item.pixels.shape
+    if (width, height) != (row["width"], row["height"]):
+        raise ValueError(f"the image is {width}x{height}, by the sidecar {row['width']}x{row['height']}")
+    _check_label(item.text, row["label"], charset)
+
+
+def _check_label(label: str, length: int, charset: frozenset[str]) -> None:
+    """Raise ValueError unless a label has its length and no character outside the charset."""
+    if len(label) != length or not label:
+        raise ValueError(f"the label has {len(label)} characters, by the sidecar {length}")
     # A space is a class of its own, not a line of the charset; it only stands alone between other characters.
     spaces = label != label.strip(" ") or "  " in label
     if (outside := sorted(set(label) - charset)) and (outside != [" "] or spaces):
         raise ValueError(f"the label {label!r} has characters outside the charset: {outside}")
-    if meta is not None:
-        _check_meta(json.loads(meta), index, sidecar.direction, label, width, height)
 
 
 def _members(record: bytes, key: str, image: str) -> tuple[bytes, bytes, bytes | None]:

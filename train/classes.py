@@ -56,7 +56,7 @@ def first_rows(images: Floats, drawn: NDArray[np.bool_], classes: int, dim: int,
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, 2], np.uint64)))
     rows = rng.standard_normal((classes, dim), dtype=np.float32)
     known = images[drawn]
-    if len(known) > 1:
+    if len(known) > 1 and (known != known[0]).any():
         centred = known - known.mean(axis=0)
         strengths, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
         strengths, axes = np.sqrt(np.maximum(strengths[::-1], 0)), axes[:, ::-1]
@@ -80,7 +80,7 @@ def rows_like(rows: Floats, images: Floats, known: NDArray[np.bool_]) -> Floats:
     mean, level = x.mean(axis=0), y.mean(axis=0)
     x = x - mean
     square = x.T @ x
-    square[np.diag_indices_from(square)] += RIDGE * np.trace(square) / len(square)
+    square[np.diag_indices_from(square)] += RIDGE * np.trace(square) / len(square) + 1e-9
     weights = np.linalg.solve(square, x.T @ (y - level))
     result = rows.copy()
     fitted = (images[~known] - mean) @ weights + level

@@ -77,6 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("python -m train: stopped before the first step", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if "gloo" not in str(error) and not isinstance(error, torch.distributed.DistError):
+            raise
+        rank, why = os.environ.get("RANK"), str(error).splitlines()[0]
+        print(f"python -m train: rank {rank} lost touch with the others: {why}", file=sys.stderr, flush=True)
+        os._exit(1)  # at once, for clean-up would wait for them; torchrun --max-restarts goes on from the checkpoint
 
 
 def train(args: argparse.Namespace, world: World) -> int:

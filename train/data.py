@@ -225,14 +225,13 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _start_worker(number: int) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before the threads, which inherit it
     threading.Thread(target=_end_when_told, daemon=True).start()
     as_worker()
     cv2.setNumThreads(1)  # torch's threads are one already, by DataLoader
 
 
 def _end_when_told() -> None:
-    """Obey a SIGTERM of the parent only: a scheduler sends it to all processes, and the parent decides then."""
+    """Obey a SIGTERM (`_context` blocks it) of the parent only, which decides what one of a scheduler means."""
     parent = multiprocessing.parent_process()
     while parent is not None:
         if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent.pid:

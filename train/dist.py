@@ -82,8 +82,6 @@ def joined(device: str | None) -> Iterator[World]:
         except (RuntimeError, ValueError) as error:
             place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             raise UserError(f"rank {rank} cannot join the others at {place}: {str(error).splitlines()[0]}") from None
-    try:
-        yield World(rank, size, local, locals_, where)
-    finally:
-        if size > 1:
-            dist.destroy_process_group()
+    yield World(rank, size, local, locals_, where)
+    if size > 1:  # not after an error: the others may be gone, and would be waited for
+        dist.destroy_process_group()

@@ -192,6 +192,7 @@ class Loop:
             sources, weights, seed=setting.config.seed * 1000 + leg.number, batch=leg.batch,
             lanes=data.lanes, window=data.window,
         )  # fmt: skip
+        plan.check(world.size)
         first, last = self.step - leg.first, min(leg.last, setting.steps) - leg.first
         batches = loader(
             sources, plan, world.rank, world.size, first, last, setting.codec, setting.image, setting.workers

@@ -84,7 +84,6 @@ def frames_loss(
     logits = _logits(net, features.flatten(0, 1)[known], classes)
     loss = F.cross_entropy(logits, classes.local(target[known]))
     blank = ~known
-    blank[at] = False
     valid = torch.arange(steps, device=x.device) < -(-widths // net.stride)[:, None]
     valid = valid.flatten() & (target.scatter(0, at, -1) < 0)  # the second frames may say either
     gates = F.binary_cross_entropy_with_logits(gate.flatten()[valid], blank[valid].float())

@@ -25,11 +25,20 @@ _LONG_NAME, _PAX, _PAX_GLOBAL = b"L", b"x", b"g"
 _FILES = (b"0", b"\0", b"7")  # type flags of regular files
 # WebDataset's rule: directory and name up to the first dot of the name are the key, the rest is the suffix.
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
+_META = re.compile(r"__[^/]*__($|/)")  # names that it passes over
+
+
+class BadSample(ValueError):
+    """A record that holds no line: the ``key`` of the sample, and the ``reason``."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"sample {key}: {reason}")
+        self.key, self.reason = key, reason
 
 
 def key_and_suffix(name: str) -> tuple[str, str]:
     """What a member's name says by WebDataset's rule, the suffix in lower case; two empty strings if nothing."""
-    match = _KEY.match(name)
+    match = None if _META.match(name) else _KEY.match(name)
     return (match[1], match[2].lower()) if match else ("", "")
 
 
@@ -93,30 +102,34 @@ def clean(label: str) -> str:
 
 
 def parse(record: bytes, ours: bool) -> Item:
-    """The line in a sample's record. Raises ValueError saying what is wrong with it.
+    """The line in a sample's record. Raises `BadSample`.
 
     ``ours``: the label is taken to the letter and the json believed, as ``shards/README.md`` says; otherwise the label
     is cleaned, and a json may mean anything.
     """
     key = ""
     found: dict[str, bytes] = {}
-    for name, data in members(record):
-        stem, suffix = key_and_suffix(name)
-        if not stem:
-            continue
-        key = key or stem
-        if stem != key:
-            break
-        found.setdefault("image" if suffix in IMAGES else suffix, data)
-    if missing := {"image", LABEL} - found.keys():
-        raise ValueError(f"sample {key} has no {' and no '.join(sorted(missing))}")
-    pixels = decode(found["image"])
-    if pixels is None:
-        raise ValueError(f"the image of sample {key} cannot be decoded")
-    if not ours:
-        return Item(key, pixels, clean(found[LABEL].decode("utf-8-sig")))
-    text = found[LABEL].decode()
-    if "json" not in found:
-        return Item(key, pixels, text)
-    meta = json.loads(found["json"])
-    return Item(key, pixels, text, np.array(meta["boxes"], np.int32).reshape(-1, 4), meta["font"], meta["size"])
+    try:
+        for name, data in members(record):
+            stem, suffix = key_and_suffix(name)
+            key = key or stem
+            if stem and stem != key:
+                break
+            if stem:
+                found.setdefault("image" if suffix in IMAGES else suffix, data)
+        if missing := {"image", LABEL} - found.keys():
+            raise ValueError(f"no {' and no '.join(sorted(missing))}")
+        pixels = decode(found["image"])
+        if pixels is None:
+            raise ValueError("the image cannot be decoded")
+        text = found[LABEL].decode("utf-8" if ours else "utf-8-sig")
+        if not ours:
+            return Item(key, pixels, clean(text))
+        if "json" not in found:
+            return Item(key, pixels, text)
+        meta = json.loads(found["json"])
+        return Item(key, pixels, text, np.array(meta["boxes"], np.int32).reshape(-1, 4), meta["font"], meta["size"])
+    except UnicodeDecodeError:
+        raise BadSample(key, "the label is not UTF-8") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadSample(key, str(error)) from None

@@ -87,12 +87,13 @@ class LocalPlace:
 
     def file(self, name: str, sha256: str = "") -> bytes:
         """The bytes of a file."""
+        path = Path(self.root, name)
         try:
-            data = Path(self.root, name).read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
-            raise Missing(f"{self.root}/{name} is not there") from None
+            raise Missing(f"{path} is not there") from None
         except OSError as error:
-            raise Unusable(f"{self.root}/{name} cannot be read: {error.strerror}") from None
+            raise Unusable(f"{path} cannot be read: {error.strerror}") from None
         return verified(data, len(data), sha256) if sha256 else data
 
     def check(self, entry: ShardEntry) -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from gen.charset import Charset
 from gen.contract import DIRECTIONS, ELSEWHERE, MANIFEST, Block, Manifest, ShardEntry, Sidecar
 from gen.errors import UserError
-from train.members import parse
+from train.members import BadSample, parse
 from train.place import LocalPlace, Missing, OpenBlock, Place, Unusable
 from train.source import Ints, Item
 
@@ -98,7 +98,7 @@ class ShardSource:
         for number, record in zip(ids, self.records(ids)):
             try:
                 items.append(parse(record, self._ours))
-            except (ValueError, KeyError, TypeError) as error:
+            except BadSample as error:
                 raise self._bad(int(np.searchsorted(self._first, number, side="right")) - 1, error) from None
         return items
 

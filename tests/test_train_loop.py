@@ -1,0 +1,177 @@
+"""Runs that are stopped, killed, spread over processes or fed with what cannot be learned."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from train_runs import CONFIG, STEPS, assert_equal, flags, start, state, steps
+
+from train import checkpoint
+from train.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in one go; its folder."""
+    folder = tmp_path_factory.mktemp("straight")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    assert main(flags(folder)) == 0
+    return folder / "run"
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_a_run_writes_what_it_says(straight: Path) -> None:
+    found = steps(straight)
+    assert [values["step"] for values in found] == list(range(1, STEPS + 1))
+    assert all({"loss", "lines_per_s", "wait", "lr", "stage"} <= values.keys() for values in found)
+    assert [values["stage"] for values in found] == ["glyphs"] * 6 + ["full"] * 6
+    assert all(0 <= values["wait"] <= 1 and values["lines_per_s"] > 0 for values in found)
+    assert list((straight / "tensorboard").glob("events.*"))
+    weights = checkpoint.load_weights(straight / "weights.pt")
+    assert weights.directions == ("horizontal", "vertical")
+    assert weights.about["step"] == STEPS
+    assert {source["identity"] for source in weights.about["data"]}
+    assert (straight / "best.pt").exists()
+
+
+def test_stopped_and_gone_on_is_the_same_to_the_bit(straight: Path, tmp_path: Path) -> None:
+    for last in ("5", "8", "12"):  # in the middle of a stage, and of what lies between two checkpoints
+        assert main([*flags(tmp_path), "--steps", last]) == 0
+    assert_equal(tmp_path / "run" / "last.pt", straight / "last.pt")
+    assert [values["step"] for values in steps(tmp_path / "run")] == list(range(1, STEPS + 1))
+    assert [values["loss"] for values in steps(tmp_path / "run")] == [values["loss"] for values in steps(straight)]
+
+
+def test_killed_and_gone_on_is_the_same_to_the_bit(straight: Path, tmp_path: Path) -> None:
+    arguments, out = flags(tmp_path), tmp_path / "run"
+    process = start(arguments)
+    wait_for(lambda: len(steps(out)) >= 7 or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = len(steps(out))
+    kept = int(torch.load(out / "last.pt", weights_only=True)["step"])
+    assert done - 2 <= kept <= done + 1
+    assert main(arguments) == 0
+    assert_equal(out / "last.pt", straight / "last.pt")
+
+
+def test_sigterm_saves_and_ends_well(straight: Path, tmp_path: Path) -> None:
+    arguments, out = [*flags(tmp_path), "--set", "keep.every=1000"], tmp_path / "run"
+    process = start(arguments)
+    wait_for(lambda: len(steps(out)) >= 1 or process.poll() is not None)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, text
+    assert "stopped and saved after step" in text
+    assert "Traceback" not in text
+    assert (out / "last.pt").exists()
+    assert main(arguments) == 0
+    assert_equal(out / "last.pt", straight / "last.pt")
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*flags(tmp_path), "--steps", "6"]) == 0
+    last = tmp_path / "run" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-3000])
+    assert main(flags(tmp_path)) == 0
+    text = capsys.readouterr().err
+    assert "last.pt is damaged" in text
+    assert "going on from step 4" in text
+    assert_equal(last, straight / "last.pt")
+
+
+def test_two_processes_learn_the_same_lines_and_go_on_alone(tmp_path: Path) -> None:
+    arguments = flags(tmp_path)
+    process = start([*arguments, "--steps", "8"], "--standalone", "--nproc-per-node", "2")
+    text, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, text
+    assert "2 processes" in text
+    assert len(steps(tmp_path / "run")) == 8
+    assert main(arguments) == 0
+    assert [values["step"] for values in steps(tmp_path / "run")] == list(range(1, STEPS + 1))
+
+
+def test_a_killed_rank_costs_the_steps_since_the_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    slow = CONFIG.replace("lines: 72", "lines: 240")
+    process = start(
+        flags(tmp_path, config=slow), "--standalone", "--nproc-per-node", "2", "--max-restarts", "1",
+        "--monitor-interval", "0.1",
+    )  # fmt: skip
+    wait_for(lambda: len(steps(out)) >= 5 or process.poll() is not None)
+    (child,) = [pid for pid in _children(process.pid) if b"LOCAL_RANK=1" in _environment(pid)]
+    reached = len(steps(out))
+    os.kill(child, signal.SIGKILL)
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    assert [values["step"] for values in steps(out)] == list(range(1, 41))
+    again = int(text.rpartition("going on from step ")[2].split(" ")[0])
+    assert again >= reached - 2
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*flags(tmp_path), "--steps", "4"]) == 0
+    last = tmp_path / "run" / "last.pt"
+    values = torch.load(last, weights_only=True)
+    values["net"]["feature.weight"][0, 0, 0] = float("nan")
+    torch.save(values, last)
+    before = last.read_bytes()
+    capsys.readouterr()
+    assert main(flags(tmp_path)) == 2
+    text = capsys.readouterr().err
+    assert "the loss of step 5 is nan" in text
+    assert "diverged.json" in text
+    assert last.read_bytes() == before
+    assert '"step": 5' in (tmp_path / "run" / "diverged.json").read_text()
+
+
+def test_another_charset_does_not_go_on(straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = flags(tmp_path)
+    assert main([*arguments, "--steps", "2"]) == 0
+    (tmp_path / "charset.txt").write_text("一\n二\n三\n四\n0\n1\n", encoding="utf-8")
+    assert main(arguments) == 2
+    text = capsys.readouterr().err
+    held = state(tmp_path / "run" / "last.pt")
+    assert "charset_sha256" in text
+    assert "give another --out" in text
+    assert held[".net.matrix"].shape[0] == 43
+
+
+def test_a_stage_of_confusions_draws_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.confusions.LOOKED_AT", 40)
+    more = CONFIG + "  - {name: hard, lines: 24, batch: 12, confusions: 0.5}\n"
+    assert main([*flags(tmp_path, config=more), "--steps", "13"]) == 0
+    lines = (tmp_path / "run" / "confusions-hard.txt").read_text(encoding="utf-8").split("\n")
+    assert all(3 < len(line) < 10 for line in lines[:100])
+    stamp = (tmp_path / "run" / "confusions-hard.txt").stat().st_mtime_ns
+    assert main(flags(tmp_path, config=more)) == 0  # goes on with the same lines
+    assert (tmp_path / "run" / "confusions-hard.txt").stat().st_mtime_ns == stamp
+    assert len(steps(tmp_path / "run")) == 14
