@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from gen import dataset
 from gen.charset import Charset
@@ -52,6 +55,36 @@ def make_set(
     dataset.publish(store, RECIPE, held.to_json())
     assert dataset.finish(store, held) == {}
     return folder / direction
+
+
+class InProcess:
+    """In place of a `ProcessPoolExecutor`: starting processes is slow."""
+
+    def __init__(
+        self, workers: int, context: object, prepare: Callable[..., None], values: tuple[Any, ...] = ()
+    ) -> None:
+        prepare(*values)
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, call: Callable[..., Any], *arguments: object) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(call(*arguments))
+        return future
+
+    def map(self, call: Callable[..., Any], *arguments: Sequence[object]) -> list[Any]:
+        return [call(*each) for each in zip(*arguments)]
+
+
+def in_process(patch: pytest.MonkeyPatch, *modules: object) -> None:
+    """Let modules that start processes work in this one."""
+    for module in modules:
+        patch.setattr(module, "ProcessPoolExecutor", InProcess)
+        patch.setattr(module, "as_worker", lambda: None)
 
 
 def _make_shard(store: LocalStore, task: ShardTask, block_bytes: int, meta: bool) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from shard_set import CHARS, make_set
+from shard_set import CHARS, in_process, make_set
 from small_set import contents, drafts
 
-from tools.import_lines import main
-from tools.verify import main as verify
+from tools import import_lines, verify
 from train.shards import open_source, open_sources
 
 
@@ -25,6 +24,11 @@ def write(path: Path, width: int, height: int, channels: int = 1, seed: int = 0,
     pixels = pixels[:, :, 0] if channels == 1 else pixels
     assert cv2.imwrite(str(path), pixels * (257 if dtype is np.uint16 else 1))
     return pixels
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_process(monkeypatch, verify)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def given(tmp_path: Path) -> Path:
 
 def run(folder: Path, *more: str, out: str = "out") -> int:
     files = ["--labels", str(folder / "labels.tsv"), "--images", str(folder / "images")]
-    return main([*files, "--out", str(folder / out), "--charset", str(folder / "charset.txt"), *more])
+    return import_lines.main([*files, "--out", str(folder / out), "--charset", str(folder / "charset.txt"), *more])
 
 
 def text(k: int) -> str:
@@ -56,7 +60,7 @@ def test_lines_become_shards(given: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr()
     assert "60 lines (horizontal 36 train + 4 val; vertical 18 train + 2 val); 0 were left out" in out.out
     assert out.err == ""
-    assert verify([str(given / "out"), "--workers", "1"]) == 0
+    assert verify.main([str(given / "out")]) == 0
     seen = []
     for split in ("train", "val"):
         for source in open_sources(str(given / "out"), split):
@@ -171,7 +175,7 @@ def test_images_of_every_kind_become_grey(tmp_path: Path) -> None:
     (tmp_path / "labels.tsv").write_text("deep.png\t一\nglass.png\t二\nturned.jpg\t三\n", encoding="utf-8")
     (tmp_path / "charset.txt").write_text("一\n二\n三\n", encoding="utf-8")
     assert run(tmp_path, "--val", "0") == 0
-    assert verify([str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert verify.main([str(tmp_path / "out")]) == 0
     found = {
         item.text: item.pixels.astype(int)
         for source in open_sources(str(tmp_path / "out"), "train")
@@ -224,16 +228,14 @@ def test_labels_without_a_usable_line_are_refused(given: Path, capsys: pytest.Ca
 def test_nothing_is_half_done_when_an_image_changes_meanwhile(
     given: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tools.import_lines as module
+    kept = import_lines._usable
 
-    kept = module._usable
-
-    def usable(*arguments: object) -> list[module.Line]:
+    def usable(*arguments: object) -> list[import_lines.Line]:
         found = list(kept(*arguments))  # type: ignore[arg-type]
         write(found[7].path, 50, 20)
         return found
 
-    monkeypatch.setattr(module, "_usable", usable)
+    monkeypatch.setattr(import_lines, "_usable", usable)
     assert run(given, "--shard-size", "4", "--val", "0") == 2
     assert "has changed meanwhile" in capsys.readouterr().err
     assert not list((given / "out").glob("*/manifest.json"))

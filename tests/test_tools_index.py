@@ -8,38 +8,27 @@ import json
 import tarfile
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from shard_set import in_process, make_set
 
 from gen.contract import ELSEWHERE, MANIFEST, Manifest, Sidecar
-from tools import index, index_scan
-from tools.verify import main as verify
+from tools import index, verify
+from tools.index_scan import scan
 from train.shards import BadShard, open_source
 
 File = tuple[str, bytes]
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scan in this process, with small blocks: starting others is slow."""
-
-    class Pool:
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def __enter__(self) -> Pool:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def map(self, function: object, *arguments: Sequence[object]) -> object:
-            return [index_scan.scan(path, charset, 6000) for path, charset in zip(*arguments)]  # type: ignore[arg-type]
-
-    monkeypatch.setattr(index, "ProcessPoolExecutor", Pool)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks, and no processes."""
+    in_process(monkeypatch, index, verify)
+    monkeypatch.setattr(index, "scan", partial(scan, block_bytes=6000))
 
 
 def image(width: int, height: int, suffix: str = ".jpg", colour: bool = False, seed: int = 0) -> bytes:
@@ -99,7 +88,7 @@ def test_tars_of_any_flavour_become_a_source(tmp_path: Path, format: int, capsys
     source = open_source(str(tmp_path), "train")
     assert source.charset.chars == "0123456789第行"
     assert len(source.blocks) > 3
-    assert verify([str(tmp_path), "--workers", "1"]) == 0
+    assert verify.main([str(tmp_path)]) == 0
 
 
 def test_samples_are_those_of_webdataset(tmp_path: Path) -> None:
@@ -167,7 +156,7 @@ def test_what_cannot_be_used_is_left_out_and_told(tmp_path: Path, capsys: pytest
     assert len(report.read_text(encoding="utf-8").splitlines()) == 10
     check(tmp_path, "train", range(12))
     check(tmp_path, "val", range(50, 55))
-    assert verify([str(tmp_path), "--workers", "1"]) == 0
+    assert verify.main([str(tmp_path)]) == 0
 
 
 def test_damage_after_indexing_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +168,7 @@ def test_damage_after_indexing_is_noticed(tmp_path: Path, capsys: pytest.Capture
     path.write_bytes(data)
     with pytest.raises(BadShard, match="shard a of"):
         open_source(str(tmp_path), "train").read([0])
-    assert verify([str(tmp_path), "--workers", "1"]) == 1
+    assert verify.main([str(tmp_path)]) == 1
     out = capsys.readouterr()
     assert "sha256" in out.err
     assert "mend the tars, then python -m tools.index" in out.out
@@ -243,8 +232,6 @@ def test_mistakes_are_told_in_a_line(
 
 
 def test_generated_shards_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from shard_set import make_set
-
     place = make_set(tmp_path, {"train": 5, "val": 5})
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     assert index.main([str(place)]) == 2

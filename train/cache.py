@@ -3,8 +3,8 @@
     python -m pytest tests/test_train_fetch.py -k cache
 
 A file of the cache is named by a hash of its URL and what it must hold, is verified before it gets that name, and is
-verified again by each process that opens it. A block is fetched once: whoever needs it holds a lock meanwhile. Files
-used longest ago are deleted when all together pass the limit.
+verified again by each process that opens it. A block is fetched once: whoever needs it holds a lock meanwhile. When all
+together pass the limit, those used longest ago are deleted, but none that was used within the last minute.
 """
 
 from __future__ import annotations

@@ -77,8 +77,13 @@ def joined(device: str | None) -> Iterator[World]:
     elif "OMP_NUM_THREADS" not in os.environ or size > 1:
         torch.set_num_threads(max(1, processors() // locals_))
     if size > 1:
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         try:
-            dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+            store, *_ = next(dist.rendezvous("env://", timeout=PATIENCE))
+            # After a restart the store may be the old one, with the addresses of processes that are no more.
+            store = dist.PrefixStore(f"crnn-shards/{attempt}", store)
+            backend = "nccl" if kind == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             raise UserError(f"rank {rank} cannot join the others at {place}: {str(error).splitlines()[0]}") from None

@@ -150,7 +150,9 @@ class HttpServer:
         return response
 
     def _pool(self) -> urllib3.PoolManager:
-        return self._pools.setdefault(os.getpid(), urllib3.PoolManager(maxsize=_CONNECTIONS))
+        if os.getpid() not in self._pools:
+            self._pools[os.getpid()] = urllib3.PoolManager(maxsize=_CONNECTIONS)
+        return self._pools[os.getpid()]
 
     def _reason(self, error: Exception, url: str) -> str:
         """Words for a failure. Raises `Unusable` when another attempt is of no use."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from train.codec import Codec
-from train.image import normalise, pad_batch
+from train.image import STEP, normalise, pad_batch
 from train.model import Net
 
 
@@ -20,12 +20,21 @@ from train.model import Net
 def read_lines(
     net: Net, codec: Codec, lines: Sequence[NDArray[np.uint8]], batch: int, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[list[int], list[str]]]:
-    """Prepared lines (grey uint8 [height, width] each) as text, batches of lines of like width: for each, which lines
-    they are and what they say. ``net`` must be in evaluation mode."""
-    order = np.argsort([line.shape[1] for line in lines], kind="stable")
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch].tolist()
-        images, widths = pad_batch([lines[number] for number in chosen])
-        x = normalise(torch.from_numpy(images).to(device).float())
-        classes = net.best(x.contiguous(memory_format=torch.channels_last))[0].cpu().tolist()
-        yield chosen, [codec.read(row[: net.frames(int(width))]) for row, width in zip(classes, widths)]
+    """Prepared lines (grey uint8 [height, width] each) as text, a batch at a time: which lines they are, what they say.
+
+    A line is read with others that are padded as far as it is alone, so that its company changes nothing. ``net`` must
+    be in evaluation mode.
+    """
+    padded = np.array([-(-line.shape[1] // STEP) for line in lines])
+    for width in np.unique(padded):
+        alike = np.flatnonzero(padded == width).tolist()
+        for start in range(0, len(alike), batch):
+            chosen = alike[start : start + batch]
+            yield chosen, _read(net, codec, [lines[number] for number in chosen], device)
+
+
+def _read(net: Net, codec: Codec, lines: Sequence[NDArray[np.uint8]], device: torch.device | str) -> list[str]:
+    images, widths = pad_batch(lines)
+    x = normalise(torch.from_numpy(images).to(device).float())
+    classes = net.best(x.contiguous(memory_format=torch.channels_last))[0].cpu().tolist()
+    return [codec.read(row[: net.frames(int(width))]) for row, width in zip(classes, widths)]

@@ -77,7 +77,7 @@ class RenderedSource:
         return result
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: None if name in ("_recipe", "identity") else value for name, value in self.__dict__.items()}
+        return {**self.__dict__, "_recipe": None}
 
     @property
     def config(self) -> RecipeConfig:
@@ -112,12 +112,13 @@ class RenderedSource:
     def widths(self, ids: Ints) -> Ints:
         """What the lines will measure along the reading direction, about, int64 [n]: good enough to sort by."""
         layout = self.config.layout
-        if isinstance(layout, ClassicLayout):
-            return np.full(len(ids), layout.canvas, np.int64)
         result = np.zeros(len(ids), np.int64)
-        for chosen, deal in self._deals(ids):
-            result[chosen] = self._set_widths(deal)[ids[chosen] % GROUP]
-        return result
+        if isinstance(layout, ClassicLayout):
+            result[:] = layout.canvas
+        else:
+            for chosen, deal in self._deals(ids):
+                result[chosen] = self._set_widths(deal)[ids[chosen] % GROUP]
+        return result * 32 // self.config.image.thickness
 
     def _set_widths(self, deal: Deal) -> Ints:
         layout = self.config.layout

@@ -163,14 +163,18 @@ class ShardSource:
 
 
 def open_source(
-    place: str, split: str, cache: Path | None = None, cache_bytes: int = CACHE_BYTES, exclude: Collection[str] = ()
+    place: str,
+    split: str,
+    cache: Path | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    exclude: Collection[tuple[str, str]] = (),
 ) -> ShardSource:
     """The samples of a split of one direction's shards.
 
     ``place``: a directory, ``http(s)://…``, or a URL that fsspec reads (``s3://…``). ``cache``: directory for what
     comes from a server (default: the program's cache directory), which is kept below about ``cache_bytes``.
-    ``exclude``: names of shards to leave out. Raises `UserError` when the place holds no complete set, `BadShard` when
-    a sidecar is damaged.
+    ``exclude``: shards to leave out, each as the ``source`` and the ``shard`` of a `BadShard`. Raises `UserError` when
+    the place holds no complete set, `BadShard` when a sidecar is damaged or a tar has another size.
     """
     try:
         return _open(_place(place, cache, cache_bytes), split, exclude)
@@ -182,7 +186,11 @@ def open_source(
 
 
 def open_sources(
-    place: str, split: str, cache: Path | None = None, cache_bytes: int = CACHE_BYTES, exclude: Collection[str] = ()
+    place: str,
+    split: str,
+    cache: Path | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    exclude: Collection[tuple[str, str]] = (),
 ) -> list[ShardSource]:
     """As `open_source`, or the sources of all directions that ``place`` holds."""
     top = _place(place, cache, cache_bytes)
@@ -203,11 +211,14 @@ def _place(place: str, cache: Path | None, cache_bytes: int) -> Place:
     return remote_place(place, cache, cache_bytes)
 
 
-def _open(place: Place, split: str, exclude: Collection[str]) -> ShardSource:
+def _open(place: Place, split: str, exclude: Collection[tuple[str, str]]) -> ShardSource:
     manifest = _read_manifest(place)
-    entries = [entry for entry in manifest.splits.get(split, ()) if entry.name not in exclude]
+    entries = manifest.splits.get(split, ())
     if not sum(entry.count for entry in entries):
         raise UserError(f"{place} has no {split} samples: give another --split, or another set")
+    entries = tuple(entry for entry in entries if (str(place), entry.name) not in exclude)
+    if not entries:
+        raise UserError(f"{place}: no shard is left once the bad ones are skipped")
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # servers answer one at a time slowly
         try:
             found: Iterable[Shard] = pool.map(lambda entry: _read_shard(place, manifest, entry), entries)

@@ -69,7 +69,7 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     if not bool(kept.all()):
         count = int((~kept).sum())
         notes.append(f"{count} of {new.classes} classes are new to the weights")
-        if "matrix" in here:
+        if "matrix" in here and not bool(kept[: len(new.charset)].all()):  # the space has no glyph
             _fit_new(here["matrix"], kept, new.charset, recipe())
     net.load_state_dict(here)
     return notes

@@ -1,0 +1,250 @@
+"""A rented GPU at the first try: what is carried there, legs that fit their time, and what comes back; on a CPU here."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import train_runs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_set import CHARS, ROOT
+
+from gen.errors import UserError
+from gen.fontfile import sha256_file
+from gen.fonts import catalogue
+from tools import gpu_leg, gpu_pack, gpu_parts, gpu_schedule, gpu_state
+from train import checkpoint, evaluate
+from train.cli import main as train
+from train.config import Stage, TrainConfig, load_config
+
+# What the machine's image has of what gen and train import (its documentation, 2026-11).
+THERE = {
+    "PIL", "absl", "cv2", "filelock", "fontTools", "fsspec", "google", "llvmlite", "numba", "numpy", "rapidfuzz",
+    "tensorboard", "torch", "tqdm", "urllib3", "yaml",
+}  # fmt: skip
+RUN = """
+model: {widths: [8, 8, 16, 16], depths: [0, 1, 0, 1], dim: 16}
+data: {workers: 1, val: 12, window: 16}
+keep: {every: 20, validate: 100000}
+stages:
+  - {name: glyphs, lines: 3000, batch: 24, loss: frames, lr: 4.0e-3, warmup: 2}
+  - {name: full, lines: 9000, batch: 12, warmup: 2}
+"""
+PIP = [entry.name for entry in catalogue() if entry.manager == "pip"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(size=st.integers(0, 3000), part=st.integers(200, 4000))
+def test_a_file_in_parts_is_the_file(tmp_path_factory: pytest.TempPathFactory, size: int, part: int) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    source = folder / "a.tar.xz"
+    source.write_bytes(os.urandom(size))
+    parts = gpu_parts.cut(source, folder / "parts", part)
+    assert all(path.stat().st_size <= part for path in parts)
+    assert gpu_parts.missing(folder / "parts", "a.tar.xz") == []
+    gpu_parts.join(folder / "parts", "a.tar.xz", folder / "b")
+    assert (folder / "b").read_bytes() == source.read_bytes()
+    number = len(parts) // 2
+    parts[number].unlink()
+    assert gpu_parts.missing(folder / "parts", "a.tar.xz") == [number + 1]
+
+
+def _stages(*stages: tuple[int, int, str]) -> TrainConfig:
+    return TrainConfig(
+        stages=tuple(
+            Stage(name=f"s{k}", lines=lines, batch=batch, loss=loss)  # type: ignore[arg-type]
+            for k, (lines, batch, loss) in enumerate(stages)
+        )
+    )
+
+
+plans = st.lists(
+    st.tuples(st.integers(10_000, 1_000_000), st.sampled_from([12, 24, 96]), st.sampled_from(["frames", "ctc"])),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(plans, st.floats(0, 0.9), st.floats(60, 1500), st.lists(st.floats(1000, 30_000), min_size=4, max_size=4))
+def test_stages_take_the_time_that_is_left(
+    stages: list[tuple[int, int, str]], done: float, seconds: float, speeds: list[float]
+) -> None:
+    wish = _stages(*stages)
+    step = int(done * gpu_schedule.steps(wish))
+    known = {f"s{k}": speed for k, speed in enumerate(speeds)}
+    found = gpu_schedule.fit(wish, wish, step, seconds, known)
+    took, at = 0.0, step
+    for stage, before in zip(found.stages, wish.stages):
+        assert stage.batch is not None
+        steps, had = stage.lines // stage.batch, -(-before.lines // stage.batch)
+        assert stage.lines == steps * stage.batch
+        if at >= had:
+            assert steps == had  # what is over keeps its place among the steps
+        did = min(at, had)
+        took, at = took + (steps - did) * stage.batch / known[stage.name], at - did
+    assert seconds <= took < seconds + sum(batch for _, batch, _ in stages) / 1000
+    again = gpu_schedule.fit(found, wish, step, seconds, known)
+    assert abs(gpu_schedule.steps(again) - gpu_schedule.steps(found)) <= len(stages) + 0.02 * gpu_schedule.steps(found)
+
+
+def test_an_untimed_stage_is_taken_for_twice_as_slow() -> None:
+    wish = _stages((12_000, 12, "frames"), (12_000, 12, "ctc"))
+    assert gpu_schedule.fit(wish, wish, 0, 10, {}) == wish
+    found = gpu_schedule.fit(wish, wish, 0, 9, {"s0": 1000.0})
+    assert [stage.lines for stage in found.stages] == [3000, 3000]
+
+
+def test_half_a_batch_leaves_the_lines_to_go_as_they_were() -> None:
+    wish = _stages((2400, 24, "frames"), (4800, 48, "ctc"), (9600, 24, "ctc"))
+    found = gpu_schedule.halve(wish, 130)  # 100 steps of the first stage, 30 of the second
+    assert [(stage.batch, stage.lines) for stage in found.stages] == [(24, 2400), (24, 24 * 170), (12, 9600)]
+    assert gpu_schedule.halve(found, 130) == found  # 12 lanes do not share 6 lines
+
+
+def test_rates_leave_the_first_half_out(tmp_path: Path) -> None:
+    lines = [{"step": k, "stage": "a", "lines_per_s": 1e6 if k < 4 else 100.0 * (k % 2 + 1)} for k in range(8)]
+    text = "\n".join(map(json.dumps, [*lines, {"step": 8, "lines": 3}])) + '\n{"step": 9, "sta'
+    (tmp_path / "m").write_text(text)
+    assert gpu_schedule.rates(tmp_path / "m") == {"a": pytest.approx(400 / 3)}
+    assert gpu_schedule.rates(tmp_path / "none") == {}
+
+
+def test_time_is_dealt_to_legs() -> None:
+    assert gpu_leg.Clock(540, None).planned() == pytest.approx(540 * 0.94 * 0.97, rel=0.01)
+    two = gpu_leg.Clock(540, 60 + 540 + 45 + 540).planned()
+    assert two == pytest.approx(2 * 540 * 0.94 * 0.97, rel=0.01)
+    assert gpu_leg.Clock(540, 300).seconds == 240
+    assert gpu_leg.Clock(540, 30).here() < 2
+
+
+def test_what_comes_back_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.set_num_threads(1)
+    assert train([*train_runs.flags(tmp_path), "--steps", "8"]) == 0
+    values = gpu_state.export(tmp_path / "run", tmp_path / "back")
+    weights = checkpoint.load_weights(tmp_path / "back" / checkpoint.WEIGHTS)
+    assert weights.about["step"] == 8
+    for name, tensor in weights.net.state_dict().items():
+        assert torch.equal(tensor, gpu_state.full(values["ema"][name].half() if tensor.is_floating_point() else tensor))
+    assert gpu_state.restore(tmp_path / "back", tmp_path / "again") == 8
+    restored = checkpoint.load(tmp_path / "again" / checkpoint.LAST)
+    assert all(torch.equal(restored["net"][name], tensor) for name, tensor in values["net"].items())
+    for number, entry in values["optimizer"]["state"].items():
+        found = restored["optimizer"]["state"][number]
+        assert found["step"] == entry["step"]
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert found[name].dtype == torch.float32
+            torch.testing.assert_close(found[name], entry[name], rtol=2**-8, atol=0)
+    assert train(train_runs.flags(tmp_path, "again")) == 0
+    assert "going on from step 8 of 12" in capsys.readouterr().err
+
+
+def test_all_that_is_imported_is_carried_or_there() -> None:
+    code = (
+        "import json, sys, sysconfig; from pathlib import Path; import train.cli, train.evaluate, tools.gpu_state\n"
+        "from torch.utils.tensorboard import SummaryWriter\n"
+        "site = sysconfig.get_paths()['purelib']\n"
+        "files = [(name, getattr(module, '__file__', None) or '') for name, module in sys.modules.items()]\n"
+        "print(json.dumps(sorted({Path(file).relative_to(site).parts[0] for _, file in files if file.startswith(site)})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    carried = {name.replace("-", "_").removesuffix("_py") for name in gpu_pack.PACKAGES}
+    assert {"torch", "numba", "pydantic"} <= found
+    # torch's own needs come with torch
+    assert found - carried - THERE <= {"sympy", "mpmath", "jinja2", "markupsafe", "networkx", "packaging"}, found
+
+
+def test_the_configuration_is_one_that_legs_can_be_fitted_to() -> None:
+    config = load_config("train-gpu")
+    assert [stage.name for stage in config.stages] == ["glyphs", "short", "full", "confusions"]
+    assert all(stage.batch and stage.batch % config.data.lanes == 0 for stage in config.stages)
+    halved = config
+    for _ in range(3):  # memory may run out three times
+        halved = gpu_schedule.halve(halved, gpu_schedule.steps(halved) - 1)
+    assert halved.stages[-1].batch == 48
+    assert replace(halved, stages=config.stages) == config
+
+
+def test_fonts_of_another_version_are_not_carried(tmp_path: Path) -> None:
+    entries = [replace(entry, sha256="0" * 64) for entry in catalogue() if entry.name == PIP[0]]
+    with pytest.raises(UserError, match=PIP[0]):
+        gpu_pack.pack(tmp_path / "gpu", entries, (), "3.12", 1 << 20)
+    assert not any((tmp_path / "gpu").glob("*"))
+
+
+def _leg(tree: Path, *own: str, expect: int = 0) -> str:
+    """A leg as a process in a clean copy of the repository, with a home folder of its own."""
+    home = tree.parent / "user"
+    home.mkdir(exist_ok=True)
+    environ = {
+        key: os.environ[key] for key in ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if key in os.environ
+    }
+    environ |= {"HOME": str(home), "OUT": str(tree.parent / "back"), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tools.gpu_leg", *own, "--home", str(tree.parent / "machine"),
+            "--", "--device", "cpu", "--config", "run.yaml", "--charset", "charset.txt",
+            "--data", "gen:gen-default=0.6", "--data", "gen:gen-classic=0.4",
+        ],
+        cwd=tree, env=environ, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_legs_from_packing_to_weights_that_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree, back = tmp_path / "tree", tmp_path / "back"
+    for name in ("gen", "train", "tools", "configs"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "run.yaml").write_text(RUN)
+    (tree / "charset.txt").write_text("\n".join(CHARS) + "\n", encoding="utf-8")
+    entries = [entry for entry in catalogue() if entry.name in PIP]
+    parts = gpu_pack.pack(tmp_path / "packed", entries, (), "3.12", 8 << 20)
+    assert [path.parent.name for path in parts] == ["1", "2"]
+
+    shutil.copytree(tmp_path / "packed/1", tree / ".gpu/1")
+    assert "not here yet: part 2" in _leg(tree)
+    shutil.rmtree(tree / ".gpu/1")
+    shutil.copytree(tmp_path / "packed/2", tree / ".gpu/2")
+    words = _leg(tree, "--seconds", "16", "--left", "130")
+    assert "next: the same call again" in words
+    assert checkpoint.load_weights(back / "weights.pt").about["step"] > 10
+    data = json.loads(lzma.decompress((back / "metrics.jsonl.xz").read_bytes()).splitlines()[0])
+    assert data["step"] == 1
+
+    shutil.rmtree(tree / ".gpu")  # the machine keeps what it has
+    shutil.rmtree(back)
+    words = _leg(tree, "--seconds", "12", "--left", "72")
+    assert "the run is done" in words, words
+    assert len(list(back.iterdir())) <= 8
+    config = load_config(str(back / "stages.yaml"))
+    weights = checkpoint.load_weights(back / "weights.pt")
+    assert weights.about["step"] == gpu_schedule.steps(config)
+    flags: list[Any] = ["--weight-path", back / "weights.pt", "--data", "gen:gen-default", "--num", 10]
+    assert evaluate.main([*map(str, flags), "--charset", str(tree / "charset.txt"), "--direction", "vertical"]) == 0
+    assert "10" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_everything_packed_fits_two_calls(tmp_path: Path) -> None:
+    parts = gpu_pack.pack(tmp_path / "gpu", catalogue(), gpu_pack.PACKAGES, "3.12", 60_000_000)
+    assert len(parts) == 2
+    assert max(part.stat().st_size for part in parts) + gpu_pack.tree_bytes() < gpu_pack.TREE
+    for part in parts:
+        shutil.move(part, tmp_path)
+    assert gpu_leg.collect(tmp_path / "none", tmp_path) == []
+    compiled = {path.name.split(".")[1] for path in (tmp_path / "site").rglob("*.so") if "cpython" in path.name}
+    assert compiled == {"cpython-312-x86_64-linux-gnu"}
+    for entry in catalogue():
+        place = f"site/{entry.file}" if entry.manager == "pip" else f"data/fonts/{entry.name}/{entry.basename}"
+        assert sha256_file(tmp_path / place) == entry.sha256

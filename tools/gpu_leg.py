@@ -1,0 +1,267 @@
+"""One leg of a training run on a machine that is lent for minutes and has no network; stops by itself.
+
+    python3 -m tools.gpu_leg --left 1700            # as in tools/gpu_recipe.md
+    python -m tools.gpu_leg --seconds 30 --home /tmp/try --out /tmp/back -- --device cpu --data gen:gen-default
+
+The same command each time: it collects what was carried until all of it is there (`tools.gpu_pack`), unpacks it, draws
+the glyphs, times the first steps, fits the stages to the time that is left, trains until its own time is over, and
+leaves what is to come back in ``--out``. After ``--`` stand arguments of ``python -m train``.
+
+Before the archive is unpacked only the standard library is there, so all other imports are inside functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tools.gpu_parts import ARCHIVE, join, missing
+
+if TYPE_CHECKING:
+    from train.config import TrainConfig
+
+TRAIN = ("--config", "train-gpu", "--data", "gen:gen-default=0.6", "--data", "gen:gen-classic=0.4")
+RESERVE = 60  # s of the time that is left which no leg is planned to use: the last files come back in it
+BETWEEN = 45  # s from the end of one leg's training to the first step of the next
+SAVING = 0.06  # of a leg, at its end
+MEASURING = 1 / 12  # of a leg: how long the first steps are timed
+SLACK = 0.97  # of the time that is planned with
+SHARED = 128 << 20  # bytes of shared memory that the batches of one worker may need
+TAIL = 25  # lines of the trainer's words that are shown
+
+
+class Clock:
+    """The time of this leg, and of those after it."""
+
+    def __init__(self, seconds: float, left: float | None) -> None:
+        self._begin = time.monotonic()
+        self._left = seconds + RESERVE if left is None else left
+        self.seconds = max(1.0, min(seconds, self._left - RESERVE))
+
+    def here(self) -> float:
+        """Seconds of training that this leg still has."""
+        return self.seconds * (1 - SAVING) - (time.monotonic() - self._begin)
+
+    def planned(self) -> float:
+        """Seconds of training that all legs from now on have, about."""
+        total, usable = self.here(), self._left - RESERVE - self.seconds - BETWEEN
+        while usable > 2 * BETWEEN:
+            total += min(self.seconds, usable) * (1 - SAVING)
+            usable -= self.seconds + BETWEEN
+        return max(1.0, total * SLACK)
+
+
+def collect(carried: Path, home: Path) -> list[int]:
+    """Keep the parts that were carried this time; the numbers of those that have not come yet."""
+    home.mkdir(parents=True, exist_ok=True)
+    if (home / "site").exists():
+        return []
+    for part in sorted(carried.glob(f"*/{ARCHIVE}.*-of-*")):
+        shutil.copyfile(part, home / part.name)
+    lacking = missing(home, ARCHIVE)
+    if not lacking:
+        join(home, ARCHIVE, home / ARCHIVE)
+        with tarfile.open(home / ARCHIVE) as tar:
+            tar.extractall(home / "unpacked", filter="data")
+        for path in home.glob(f"{ARCHIVE}*"):
+            path.unlink()
+        (home / "unpacked/data").mkdir(exist_ok=True)
+        (home / "unpacked/data").rename(home / "data")
+        (home / "unpacked/site").rename(home / "site")  # last: its presence says that all is there
+    return lacking
+
+
+def settle(home: Path) -> None:
+    """Let this process and those that it starts find what was unpacked, and keep what they draw beside it."""
+    site = str(home / "site")
+    sys.path.insert(0, site)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
+    os.environ["CRNN_SHARDS_DATA"], os.environ["CRNN_SHARDS_CACHE"] = str(home / "data"), str(home / "cache")
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # lines have all widths
+
+
+def machine(device: str | None) -> list[str]:
+    """Say what this machine is; arguments for the trainer that follow from it. Raises `UserError` without a GPU."""
+    import cv2
+    import numba
+    import numpy
+    import torch
+
+    from gen.errors import UserError
+    from gen.estimate import processors
+
+    shared = shutil.disk_usage("/dev/shm").free
+    print(
+        f"Python {sys.version.split()[0]}, torch {torch.__version__}, numpy {numpy.__version__}, "
+        f"numba {numba.__version__}, OpenCV {cv2.__version__}; {processors()} processors, "
+        f"{shared >> 20:,} MiB of shared memory free"
+    )
+    if device == "cpu":
+        return []
+    if not torch.cuda.is_available():
+        raise UserError("torch finds no GPU here: give the machine back, or train without one: -- --device cpu …")
+    properties = torch.cuda.get_device_properties(0)
+    print(f"{properties.name}, {properties.total_memory >> 30} GiB")
+    return ["--set", f"data.workers={max(1, min(processors() - 2, shared // SHARED))}"]
+
+
+def draw(arguments: argparse.Namespace) -> None:
+    """Draw all glyphs and compile all kernels, with every processor, before the trainer wants them one by one."""
+    from gen.charset import load_charset
+    from gen.estimate import processors
+    from gen.stream import DIRECTIONS
+    from train.given import parse_place
+    from train.rendered import PREFIX, Ingredients, RenderedSource
+
+    charset = load_charset(arguments.charset) if arguments.charset else None
+    ingredients = Ingredients(charset, tuple(arguments.fonts), tuple(map(Path, arguments.corpus)))
+    for place in (parse_place(text)[0] for text in arguments.data):
+        for direction in DIRECTIONS if place.startswith(PREFIX) else ():
+            RenderedSource.from_spec(place, direction, "train", ingredients, processors()).read(range(20))
+
+
+def train(command: Sequence[str], run: Path, log: Path, seconds: float, measuring: float | None) -> tuple[int, str]:
+    """Let the trainer run for ``seconds`` at most, or for ``measuring`` from its first step on; exit code and words."""
+    steps = run / "metrics.jsonl"
+    end = time.monotonic() + seconds
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as words:
+        process = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None and time.monotonic() < end:
+                if measuring is not None and steps.exists() and steps.stat().st_size:
+                    end, measuring = min(end, time.monotonic() + measuring), None
+                time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            process.wait(max(10.0, seconds * SAVING))
+        except subprocess.TimeoutExpired:
+            print("the trainer did not save in time: what it did since its last checkpoint is lost")
+        finally:
+            process.kill()
+            process.wait()
+    with log.open("rb") as file:
+        file.seek(begin)
+        return process.returncode, file.read().decode("utf-8", "replace")
+
+
+def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], wish: TrainConfig) -> tuple[int, bool]:
+    """Train until this leg's time is over; the exit code, and whether the whole run is done."""
+    from tools import gpu_schedule
+    from train import checkpoint
+
+    run, log, plan = home / "run", home / "train.log", home / "stages.yaml"
+    values = checkpoint.load_newest(run)[0]
+    config = _written(plan, values["config"]) if values else wish
+    while True:
+        values = checkpoint.load_newest(run)[0]
+        step = values["step"] if values else 0
+        measured = gpu_schedule.rates(run / "metrics.jsonl")
+        config = gpu_schedule.fit(config, wish, step, clock.planned(), measured)
+        if values and step >= gpu_schedule.steps(config):
+            return 0, True
+        if clock.here() < clock.seconds * MEASURING:
+            return 0, False
+        _written(plan, config)
+        command = [sys.executable, "-m", "train", *given, *more, "--config", str(plan), "--out", str(run)]
+        code, words = train(command, run, log, clock.here(), None if measured else clock.seconds * MEASURING)
+        if "out of memory" in words and (smaller := gpu_schedule.halve(config, step)) != config:
+            print("the GPU's memory ran out: going on with half as large batches")
+            config = smaller
+        elif code:
+            print("\n".join(words.splitlines()[-TAIL:]))
+            return code, False
+        elif measured or "nothing to do" in words:
+            print("\n".join(line for line in words.splitlines()[-TAIL:] if line.strip()))
+
+
+def _written(path: Path, config: TrainConfig | dict[str, object]) -> TrainConfig:
+    """The configuration as the trainer will read it from ``path``."""
+    import yaml
+
+    from gen.settings import to_dict
+    from train.config import load_config
+
+    values = config if isinstance(config, dict) else to_dict(config)
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return load_config(str(path))
+
+
+def bring_back(home: Path, out: Path) -> int:
+    """Put what is worth keeping into ``out``: few files, each small enough; the step that they are of."""
+    from tools.gpu_state import export
+
+    out.mkdir(parents=True, exist_ok=True)
+    step = int(export(home / "run", out)["step"])
+    shutil.copyfile(home / "stages.yaml", out / "stages.yaml")
+    for path in (home / "run/metrics.jsonl", home / "train.log"):
+        (out / f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes()))
+    return step
+
+
+def leg(args: argparse.Namespace, given: Sequence[str]) -> int:
+    """The leg; its exit code."""
+    from tools import gpu_schedule
+    from tools.gpu_state import restore
+    from train.cli import parser
+    from train.config import load_config
+
+    clock, run = Clock(args.seconds, args.left), args.home / "run"
+    arguments = parser().parse_args([*given, "--out", str(run)])
+    more = machine(arguments.device)
+    begin = time.monotonic()
+    draw(arguments)
+    print(f"glyphs and kernels are ready after {time.monotonic() - begin:.0f} s")
+    if (args.carried / "state").is_dir() and not run.exists():
+        print(f"going on from what was brought back after step {restore(args.carried / 'state', run)}")
+    code, done = learn(clock, args.home, given, more, load_config(arguments.config, arguments.set))
+    if not any(run.glob("*.pt")):
+        return code
+    step = bring_back(args.home, args.out)
+    for name, rate in gpu_schedule.rates(run / "metrics.jsonl").items():
+        print(f"stage {name}: {rate:,.0f} lines/s")
+    steps = gpu_schedule.steps(load_config(str(args.home / "stages.yaml")))
+    size = sum(path.stat().st_size for path in args.out.iterdir())
+    print(f"step {step} of {steps}, {size / 2**20:.1f} MiB come back")
+    if not code:
+        print("the run is done" if done else "next: the same call again, with --left as it is now")
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line; return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    own, given = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [*TRAIN])
+    parser = argparse.ArgumentParser(prog="python -m tools.gpu_leg", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--left", type=float, metavar="S", help="seconds for which the machine is still lent (default: this leg)")
+    add("--seconds", type=float, default=540, metavar="S", help="of this leg, all included (default: %(default)s)")
+    add("--home", type=Path, default=Path("/tmp/crnn"), metavar="DIR", help="kept between legs (default: %(default)s)")
+    add("--carried", type=Path, default=Path(".gpu"), metavar="DIR", help="what came along (default: %(default)s)")
+    add("--out", type=Path, default=os.environ.get("OUT", "gpu-out"), metavar="DIR", help="default: $OUT, else gpu-out")
+    args = parser.parse_args(own)
+    args.out = Path(args.out)
+    if lacking := collect(args.carried, args.home):
+        print(f"not here yet: part {', '.join(map(str, lacking))} of what tools.gpu_pack made; carry it next")
+        return 0
+    settle(args.home)
+    from gen.errors import UserError
+
+    try:
+        return leg(args, given)
+    except UserError as error:
+        print(f"python -m tools.gpu_leg: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Stages that end when the time does: their lengths follow from how fast lines are learned on the machine at hand.
+
+    python -m tools.gpu_leg
+
+The configuration's ``lines`` are wishes: all that is left of them is scaled by one factor, as often as is wanted.
+A stage keeps the steps that are done, so a run goes on from its checkpoint in the middle of a stage.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from train.config import Stage, TrainConfig
+
+COST = {"frames": 1.0, "ctc": 2.0}  # of a line, about; used for stages of which none has been timed yet
+
+
+def rates(metrics: Path) -> dict[str, float]:
+    """Lines a second of each stage that a run's ``metrics.jsonl`` has steps of: over the later half of them, as the
+    first ones find batches that were made before the clock started."""
+    seen: dict[str, list[float]] = {}
+    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed run
+        if "lines_per_s" in values:
+            seen.setdefault(values["stage"], []).append(values["lines_per_s"])
+    later = {name: speeds[len(speeds) // 2 :] for name, speeds in seen.items()}
+    return {name: len(speeds) / sum(1 / speed for speed in speeds) for name, speeds in later.items()}
+
+
+def fit(config: TrainConfig, wish: TrainConfig, step: int, seconds: float, known: Mapping[str, float]) -> TrainConfig:
+    """The configuration with stages that take ``seconds`` from ``step`` of the whole run on, in the proportions of
+    ``wish``; ``known`` are lines a second by stage, and without any it is left as it is. Every stage must state
+    its batch."""
+    done = _done(config.stages, step)
+    left = [want.lines * (1 - did / _steps(stage)) for stage, want, did in zip(config.stages, wish.stages, done)]
+    timed = [stage for stage in config.stages if stage.name in known]
+    if not timed or not any(left):
+        return config
+    last = timed[-1]
+
+    def rate(stage: Stage) -> float:
+        return known.get(stage.name) or known[last.name] * COST[last.loss] / COST[stage.loss]
+
+    scale = seconds / sum(lines / rate(stage) for stage, lines in zip(config.stages, left))
+    stages = [
+        replace(stage, lines=_size(stage) * (did + math.ceil(scale * lines / _size(stage))))
+        for stage, lines, did in zip(config.stages, left, done)
+    ]
+    return replace(config, stages=tuple(stages))
+
+
+def halve(config: TrainConfig, step: int) -> TrainConfig:
+    """The same lines still to go in half as large batches, for the stage at ``step`` and later ones of its loss: it
+    ran out of memory. As it is when a batch cannot be halved."""
+    done = _done(config.stages, step)
+    at = next((k for k, (stage, did) in enumerate(zip(config.stages, done)) if did < _steps(stage)), len(done))
+    stages = list(config.stages)
+    for k, stage in enumerate(stages[at:], at):
+        if stage.loss == stages[at].loss:
+            half = _size(stage) // 2
+            if half % config.data.lanes:
+                return config
+            stages[k] = replace(stage, batch=half, lines=half * (done[k] + 2 * (_steps(stage) - done[k])))
+    return replace(config, stages=tuple(stages))
+
+
+def steps(config: TrainConfig) -> int:
+    """Of the whole run."""
+    return sum(map(_steps, config.stages))
+
+
+def _size(stage: Stage) -> int:
+    assert stage.batch is not None
+    return stage.batch
+
+
+def _steps(stage: Stage) -> int:
+    return -(-stage.lines // _size(stage))
+
+
+def _done(stages: Sequence[Stage], step: int) -> list[int]:
+    """How many steps of each stage a run that has done ``step`` has behind it."""
+    done = []
+    for stage in stages:
+        done.append(min(step, _steps(stage)))
+        step -= done[-1]
+    return done
