@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from gen.errors import UserError
 from gen.estimate import processors
@@ -79,9 +81,9 @@ def joined(device: str | None) -> Iterator[World]:
     if size > 1:
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         try:
-            store, *_ = next(dist.rendezvous("env://", timeout=PATIENCE))
+            store, *_ = next(rendezvous("env://", timeout=PATIENCE))
             # After a restart the store may be the old one, with the addresses of processes that are no more.
-            store = dist.PrefixStore(f"crnn-shards/{attempt}", store)
+            store = PrefixStore(f"crnn-shards/{attempt}", store)
             backend = "nccl" if kind == "cuda" else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
