@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 N ?= 20k
 OUT ?= shards
+RUN ?= runs/first
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help shards fonts setup dev check lint types imports test test-fast test-long clean
+.PHONY: help shards train fonts setup torch dev check lint types imports test test-fast test-long clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,10 +15,16 @@ help:  ## show this list
 shards: setup fonts  ## install, fetch the fonts, generate N images (20k) into OUT (shards)
 	$(BIN)/python -m gen --out $(OUT) --n $(N)
 
+train: torch  ## train on the shards in OUT into RUN (runs/first); again: goes on
+	@test -e $(OUT)/horizontal/manifest.json || $(MAKE) shards
+	$(BIN)/python -m train --data $(OUT) --out $(RUN)
+
 fonts: setup  ## fetch what is missing of the 25 fonts
 	$(BIN)/python -m tools.fetch_fonts
 
 setup: $(BIN)/.installed  ## make .venv with what generation needs
+
+torch: $(BIN)/.torch  ## make .venv with what training needs
 
 dev: $(BIN)/.dev  ## make .venv with what the tests need
 
@@ -26,6 +33,10 @@ $(BIN)/python:
 
 $(BIN)/.installed: setup.py | $(BIN)/python
 	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(BIN)/.torch: setup.py | $(BIN)/.installed
+	$(BIN)/python -m pip install -q 'torch==2.13.0' -e '.[train]'
 	@touch $@
 
 $(BIN)/.dev: setup.py | $(BIN)/.installed

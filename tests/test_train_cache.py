@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -118,17 +119,25 @@ def test_a_full_disk_is_not_the_shards_fault(root: Path, tmp_path: Path) -> None
         assert message.startswith(f"gen.errors.UserError: cache {tmp_path}: File too large; make room")
 
 
+def read_together(source: ShardSource, barrier: Barrier) -> None:
+    barrier.wait(60)
+    source.records(range(N))
+
+
 def test_cache_is_shared_by_processes(root: Path, tmp_path: Path) -> None:
-    with Faulty(root) as server:
+    def slow(path: str, before: int) -> str:
+        time.sleep(0.05 * path.endswith(".tar"))
+        return ""
+
+    with Faulty(root, slow) as server:
         source = open_source(f"{server.url}/horizontal", "train", tmp_path)
         context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=source.records, args=(range(N),)) for _ in range(2)]
-        for worker in workers:
-            worker.start()
-        source.records(range(N))
-        for worker in workers:
-            worker.join(60)
-        assert [worker.exitcode for worker in workers] == [0, 0]
+        barrier = context.Barrier(2)
+        worker = context.Process(target=read_together, args=(source, barrier))
+        worker.start()
+        read_together(source, barrier)
+        worker.join(60)
+        assert worker.exitcode == 0
         assert server.count(".tar") == len(source.blocks)
 
 

@@ -209,6 +209,9 @@ def test_typing_errors_are_told_at_once(tmp_path: Path) -> None:
         (f"http://127.0.0.1:{free_port()}/shards", "Connection refused; check the address"),
         ("http://no-such-host.invalid/shards", "no connection.*no-such-host"),
         ("http:///shards", "names no host"),
+        ("http://host:80x/shards", "names no host"),
+        ("http://[host/shards", "names no host"),
+        ("http://127.0.0.1:99999/shards", "names no host"),
         ("nonsense://host/shards", "Protocol not known"),
     ):
         with pytest.raises(UserError, match=words):

@@ -170,7 +170,7 @@ def test_a_stage_of_confusions_draws_them(tmp_path: Path, monkeypatch: pytest.Mo
     more = CONFIG + "  - {name: hard, lines: 24, batch: 12, confusions: 0.5}\n"
     assert main([*flags(tmp_path, config=more), "--steps", "13"]) == 0
     lines = (tmp_path / "run" / "confusions-hard.txt").read_text(encoding="utf-8").split("\n")
-    assert all(3 < len(line) < 10 for line in lines[:100])
+    assert all(0 < len(line) < 10 for line in lines[:-1])
     stamp = (tmp_path / "run" / "confusions-hard.txt").stat().st_mtime_ns
     assert main(flags(tmp_path, config=more)) == 0  # goes on with the same lines
     assert (tmp_path / "run" / "confusions-hard.txt").stat().st_mtime_ns == stamp

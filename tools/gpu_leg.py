@@ -30,6 +30,7 @@ from tools.gpu_parts import ARCHIVE, join, missing
 if TYPE_CHECKING:
     from train.config import TrainConfig
 
+STATE = "state"  # the folder of what an earlier run brought back, for one that goes on
 TRAIN = ("--config", "train-gpu", "--data", "gen:gen-default=0.6", "--data", "gen:gen-classic=0.4")
 RESERVE = 60  # s of the time that is left which no leg is planned to use: the last files come back in it
 BETWEEN = 45  # s from the end of one leg's training to the first step of the next
@@ -64,6 +65,8 @@ class Clock:
 def collect(carried: Path, home: Path) -> list[int]:
     """Keep the parts that were carried this time; the numbers of those that have not come yet."""
     home.mkdir(parents=True, exist_ok=True)
+    if (carried / STATE).is_dir():
+        shutil.copytree(carried / STATE, home / STATE, dirs_exist_ok=True)
     if (home / "site").exists():
         return []
     for part in sorted(carried.glob(f"*/{ARCHIVE}.*-of-*")):
@@ -149,24 +152,26 @@ def train(command: Sequence[str], run: Path, log: Path, seconds: float, measurin
         finally:
             process.kill()
             process.wait()
+    code = 0 if process.returncode == -signal.SIGTERM else process.returncode  # stopped before it could catch a signal
     with log.open("rb") as file:
         file.seek(begin)
-        return process.returncode, file.read().decode("utf-8", "replace")
+        return code, file.read().decode("utf-8", "replace")
 
 
-def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], wish: TrainConfig) -> tuple[int, bool]:
+def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], config: TrainConfig) -> tuple[int, bool]:
     """Train until this leg's time is over; the exit code, and whether the whole run is done."""
     from tools import gpu_schedule
     from train import checkpoint
 
     run, log, plan = home / "run", home / "train.log", home / "stages.yaml"
     values = checkpoint.load_newest(run)[0]
-    config = _written(plan, values["config"]) if values else wish
+    if values:
+        config = _written(plan, values["config"])  # with the stages as they were fitted last
     while True:
         values = checkpoint.load_newest(run)[0]
         step = values["step"] if values else 0
         measured = gpu_schedule.rates(run / "metrics.jsonl")
-        config = gpu_schedule.fit(config, wish, step, clock.planned(), measured)
+        config = gpu_schedule.fit(config, step, clock.planned(), measured)
         if values and step >= gpu_schedule.steps(config):
             return 0, True
         if clock.here() < clock.seconds * MEASURING:
@@ -208,30 +213,29 @@ def bring_back(home: Path, out: Path) -> int:
     return step
 
 
-def leg(args: argparse.Namespace, given: Sequence[str]) -> int:
+def leg(clock: Clock, args: argparse.Namespace, given: Sequence[str]) -> int:
     """The leg; its exit code."""
     from tools import gpu_schedule
     from tools.gpu_state import restore
     from train.cli import parser
     from train.config import load_config
 
-    clock, run = Clock(args.seconds, args.left), args.home / "run"
+    run = args.home / "run"
     arguments = parser().parse_args([*given, "--out", str(run)])
     more = machine(arguments.device)
     begin = time.monotonic()
     draw(arguments)
     print(f"glyphs and kernels are ready after {time.monotonic() - begin:.0f} s")
-    if (args.carried / "state").is_dir() and not run.exists():
-        print(f"going on from what was brought back after step {restore(args.carried / 'state', run)}")
+    if (args.home / STATE).is_dir() and not run.exists():
+        print(f"going on from what was brought back after step {restore(args.home / STATE, run)}")
     code, done = learn(clock, args.home, given, more, load_config(arguments.config, arguments.set))
-    if not any(run.glob("*.pt")):
-        return code
-    step = bring_back(args.home, args.out)
-    for name, rate in gpu_schedule.rates(run / "metrics.jsonl").items():
-        print(f"stage {name}: {rate:,.0f} lines/s")
-    steps = gpu_schedule.steps(load_config(str(args.home / "stages.yaml")))
-    size = sum(path.stat().st_size for path in args.out.iterdir())
-    print(f"step {step} of {steps}, {size / 2**20:.1f} MiB come back")
+    if any(run.glob("*.pt")):
+        step = bring_back(args.home, args.out)
+        for name, rate in gpu_schedule.rates(run / "metrics.jsonl").items():
+            print(f"stage {name}: {rate:,.0f} lines/s")
+        steps = gpu_schedule.steps(load_config(str(args.home / "stages.yaml")))
+        size = sum(path.stat().st_size for path in args.out.iterdir())
+        print(f"step {step} of {steps}, {size / 2**20:.1f} MiB come back")
     if not code:
         print("the run is done" if done else "next: the same call again, with --left as it is now")
     return code
@@ -247,9 +251,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seconds", type=float, default=540, metavar="S", help="of this leg, all included (default: %(default)s)")
     add("--home", type=Path, default=Path("/tmp/crnn"), metavar="DIR", help="kept between legs (default: %(default)s)")
     add("--carried", type=Path, default=Path(".gpu"), metavar="DIR", help="what came along (default: %(default)s)")
-    add("--out", type=Path, default=os.environ.get("OUT", "gpu-out"), metavar="DIR", help="default: $OUT, else gpu-out")
+    out = Path(os.environ.get("OUT", "gpu-out"))
+    add("--out", type=Path, default=out, metavar="DIR", help="for what comes back (default: $OUT, else gpu-out)")
     args = parser.parse_args(own)
-    args.out = Path(args.out)
+    clock = Clock(args.seconds, args.left)
     if lacking := collect(args.carried, args.home):
         print(f"not here yet: part {', '.join(map(str, lacking))} of what tools.gpu_pack made; carry it next")
         return 0
@@ -257,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from gen.errors import UserError
 
     try:
-        return leg(args, given)
+        return leg(clock, args, given)
     except UserError as error:
         print(f"python -m tools.gpu_leg: {error}", file=sys.stderr)
         return 2

@@ -2,8 +2,8 @@
 
     python -m tools.gpu_leg
 
-The configuration's ``lines`` are wishes: all that is left of them is scaled by one factor, as often as is wanted.
-A stage keeps the steps that are done, so a run goes on from its checkpoint in the middle of a stage.
+The configuration's ``lines`` say how the stages compare: all that is left of them is scaled by one factor, as often as
+the time that is left becomes clearer. Steps that are done stay, so a run goes on in the middle of a stage.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ def rates(metrics: Path) -> dict[str, float]:
     return {name: len(speeds) / sum(1 / speed for speed in speeds) for name, speeds in later.items()}
 
 
-def fit(config: TrainConfig, wish: TrainConfig, step: int, seconds: float, known: Mapping[str, float]) -> TrainConfig:
-    """The configuration with stages that take ``seconds`` from ``step`` of the whole run on, in the proportions of
-    ``wish``; ``known`` are lines a second by stage, and without any it is left as it is. Every stage must state
-    its batch."""
+def fit(config: TrainConfig, step: int, seconds: float, known: Mapping[str, float]) -> TrainConfig:
+    """The configuration with stages that take ``seconds`` from ``step`` of the whole run on, in the proportions that
+    they had. ``known`` are lines a second by stage; without any, all is left as it is. Every stage states its batch."""
     done = _done(config.stages, step)
-    left = [want.lines * (1 - did / _steps(stage)) for stage, want, did in zip(config.stages, wish.stages, done)]
+    left = [_steps(stage) - did for stage, did in zip(config.stages, done)]
     timed = [stage for stage in config.stages if stage.name in known]
     if not timed or not any(left):
         return config
@@ -48,10 +47,10 @@ def fit(config: TrainConfig, wish: TrainConfig, step: int, seconds: float, known
     def rate(stage: Stage) -> float:
         return known.get(stage.name) or known[last.name] * COST[last.loss] / COST[stage.loss]
 
-    scale = seconds / sum(lines / rate(stage) for stage, lines in zip(config.stages, left))
+    scale = seconds / sum(steps * _size(stage) / rate(stage) for stage, steps in zip(config.stages, left))
     stages = [
-        replace(stage, lines=_size(stage) * (did + math.ceil(scale * lines / _size(stage))))
-        for stage, lines, did in zip(config.stages, left, done)
+        replace(stage, lines=_size(stage) * (did + math.ceil(scale * steps)))
+        for stage, did, steps in zip(config.stages, done, left)
     ]
     return replace(config, stages=tuple(stages))
 

@@ -92,7 +92,7 @@ class BlockCache:
                 for piece in pieces:
                     size += len(piece)
                     if size > self.limit:
-                        raise Unusable(f"it is larger than the whole cache of {self.limit} bytes: allow more")
+                        raise Unusable(f"it is larger than the whole cache of {self.limit} bytes: allow it more")
                     file.write(piece)
             result = check(temp)
             os.replace(temp, path)
@@ -200,7 +200,9 @@ class RemotePlace:
                     reason = error
                     time.sleep(patience.pause * attempt)
         except OSError as error:
-            raise UserError(f"cache {self.cache.folder}: {error.strerror}; make room there, or use another") from None
+            raise UserError(
+                f"cache {self.cache.folder}: {error.strerror or error}; make room there, or use another"
+            ) from None
         raise Unusable(f"{self.server.url(name)}: {reason}, {_FETCHES} times")
 
     def _key(self, name: str, part: str) -> str:

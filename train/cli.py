@@ -97,6 +97,7 @@ def train(args: argparse.Namespace, world: World) -> int:
     sources, _ = given.open("train")
     codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
     directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
+    given = given.settled(codec.charset, directions)
     if isinstance(config.model, Crnn) and directions != (config.model.direction,):
         raise UserError(
             f"the model is for {config.model.direction} lines and --data holds {' and '.join(directions)} ones: "

@@ -66,7 +66,7 @@ class Stage:
     ``loss``: frames learns each character at the frame of its box, ctc whole lines. ``add``: data besides what the
     command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
     left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
-    the rendered lines is put together from characters that the network takes for one another when the stage starts.
+    the lines is drawn from characters that the network takes for one another when the stage starts.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]

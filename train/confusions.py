@@ -24,7 +24,7 @@ from train.image import ImageSpec, prepare
 from train.metrics import align
 from train.model import Net
 from train.reading import read_lines
-from train.rendered import PREFIX, RenderedSource
+from train.rendered import RenderedSource
 
 LOOKED_AT = 12_000  # lines, over all directions
 WRITTEN = 20_000
@@ -33,41 +33,40 @@ SEED = 0xC0FFEE  # a stream of its own
 
 def find_confusions(net: Net, codec: Codec, given: Given, image: ImageSpec, path: Path, world: World) -> int:
     """Write the hard lines to ``path`` on every machine; how many different pairs are in them."""
-    text = _hard_lines(misread(net, codec, given, image, world)) if world.first else ""
-    text = str(world.gather(text)[0])
+    pairs = misread(net, codec, given, image, world) if world.first else Counter()
+    text, count = world.gather((_hard_lines(pairs, codec.charset.chars) if world.first else "", len(pairs)))[0]
     if world.local_rank == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         temp = path.with_suffix(".tmp")
         temp.write_text(text, encoding="utf-8")
         os.replace(temp, path)
     world.gather(None)  # nobody reads it before it is there
-    return text.count("\n")
+    return int(count)
 
 
 def misread(net: Net, codec: Codec, given: Given, image: ImageSpec, world: World) -> Counter[tuple[str, str]]:
     """How often each character was read as which other one; look-alikes that fold into one do not count."""
-    place = next((place for place in given.places if place.startswith(PREFIX)), PREFIX + "gen-default")
     directions = DIRECTIONS if given.direction is None else (given.direction,)
     ingredients = replace(given.ingredients, seed=SEED, corpus=())
     pairs: Counter[tuple[str, str]] = Counter()
     for direction in directions:
-        source = RenderedSource.from_spec(place, direction, "train", ingredients)
+        source = RenderedSource.from_spec(given.recipe, direction, "train", ingredients)
         items = source.read(range(LOOKED_AT // len(directions)))
         lines = [prepare(item.pixels, direction, image) for item in items]
         for chosen, texts in read_lines(net, codec, lines, 64, world.device):
             for number, text in zip(chosen, texts):
                 pairs.update(
                     (truth, read)
-                    for truth, read in align(items[number].text.replace(" ", ""), text)
+                    for truth, read in align(items[number].text.replace(" ", ""), text.replace(" ", ""))
                     if truth and read and fold(truth) != fold(read)
                 )
     return pairs
 
 
-def _hard_lines(pairs: Counter[tuple[str, str]]) -> str:
-    """Lines of four to nine characters, each from two or three pairs."""
+def _hard_lines(pairs: Counter[tuple[str, str]], chars: str) -> str:
+    """Lines of four to seven characters, each from two or three pairs; of single ones when nothing was misread."""
     if not pairs:
-        return "\n"
+        return "\n".join(chars) + "\n"
     rng = np.random.Generator(np.random.Philox(key=np.array([SEED, len(pairs)], np.uint64)))
     ranked = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
     weights = np.sqrt([count for _, count in ranked])  # the commonest would crowd out all others

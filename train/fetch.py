@@ -55,8 +55,13 @@ class Server(Protocol):
 def open_server(url: str, patience: Patience) -> Server:
     """The server for a URL. Raises `UserError` when nothing here can read it."""
     if url.startswith(("http://", "https://")):
-        if not urlsplit(url).hostname:
-            raise UserError(f"{url} names no host: write it as http://HOST/DIRECTORY")
+        try:
+            parts = urlsplit(url)
+            named = parts.hostname and parts.port != 0  # reading a port that cannot be one raises ValueError
+        except ValueError:
+            named = False
+        if not named:
+            raise UserError(f"{url} names no host: write it as http://HOST/DIRECTORY or http://HOST:PORT/DIRECTORY")
         return HttpServer(url, patience)
     return FsspecServer(url, patience)
 

@@ -24,6 +24,7 @@ from train.shards import open_sources
 from train.source import Ints, Item, Source
 
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
+ONLY_TEXT = ("corpus.balanced=0", "corpus.uniform=0", "corpus.common=0", "corpus.text=1")
 TOLERATED = 0.001  # of all lines may be too long for their frames
 
 
@@ -37,6 +38,17 @@ class Given:
     cache: Path | None = None
     cache_bytes: int = 20 << 30
     excluded: tuple[tuple[str, str], ...] = ()  # name of a source and of a bad shard in it
+
+    @property
+    def recipe(self) -> str:
+        """The recipe of rendered lines that go with these data: the first one named, else the default one."""
+        places = [place for place, _ in map(parse_place, self.places)]
+        return next((place for place in places if place.startswith(PREFIX)), PREFIX + "gen-default")
+
+    def settled(self, charset: Charset, directions: Sequence[str]) -> Given:
+        """The same with a run's charset, and its one direction if it has one, for lines that are still to be drawn."""
+        direction = directions[0] if len(directions) == 1 else self.direction
+        return replace(self, direction=direction, ingredients=replace(self.ingredients, charset=charset))
 
     def open(self, split: str, add: Sequence[str] = (), sets: Sequence[str] = ()) -> tuple[list[Source], list[float]]:
         """All sources and their weights, which add up to 1; those of ``add`` count beside a total of 1.
@@ -134,14 +146,19 @@ class Short:
         self.source.prefetch(blocks)
 
 
-def open_stage(given: Given, stage: Stage, sets: Sequence[str] = ()) -> tuple[list[Source], list[float]]:
-    """The training lines of a stage, with their weights. ``sets``: more values for recipes of rendered lines."""
-    own = list(sets) + list(stage.sets)
+def open_stage(given: Given, stage: Stage, hard: Path | None = None) -> tuple[list[Source], list[float]]:
+    """The training lines of a stage, with their weights; ``hard``: a text whose lines are the stage's confusions."""
+    sets = list(stage.sets)
     if stage.longest is not None:
-        own += ["corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
-    sources, weights = given.open("train", stage.add, own)
+        sets += ["corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
+    sources, weights = given.open("train", stage.add, sets)
     if stage.longest is not None:
         sources = [source if source.blocks is None else Short(source, stage.longest) for source in sources]
+    if hard is not None:
+        text = replace(given.ingredients, corpus=(hard,), sets=(*given.ingredients.sets, *ONLY_TEXT))
+        more, shares = replace(given, places=(given.recipe,), ingredients=text).open("train", sets=sets)
+        sources, share = [*sources, *more], stage.confusions
+        weights = [weight * (1 - share) for weight in weights] + [weight * share for weight in shares]
     return sources, weights
 
 

@@ -184,7 +184,7 @@ class Loop:
     def _run_leg(self, leg: Leg, record: Record | None, validation: Validation | None) -> None:
         """Steps of a stage until its end, a signal, or a bad shard, after which it is called again."""
         setting, world = self.setting, self.world
-        sources, weights = open_stage(setting.given, leg.stage, self._confusing(leg))
+        sources, weights = open_stage(setting.given, leg.stage, self._hard_lines(leg))
         if leg.stage.loss == "frames" or self.step == leg.first:
             check_labels(sources, setting.codec, self.learner.net, leg.stage.loss == "frames")
         data = setting.config.data
@@ -289,20 +289,17 @@ class Loop:
             if self.world.first:
                 self.save_weights(BEST)
 
-    def _confusing(self, leg: Leg) -> list[str]:
-        """For a stage with confusions: ``--set`` values that bring them in, and their file among the ingredients."""
+    def _hard_lines(self, leg: Leg) -> Path | None:
+        """The text of a stage's confusions, found when the stage starts; None when it has none."""
         if not leg.stage.confusions:
-            return []
-        path = self.setting.out / f"confusions-{leg.stage.name}.txt"
-        if not path.exists() or self.step == leg.first:
+            return None
+        setting = self.setting
+        path = setting.out / f"confusions-{leg.stage.name}.txt"
+        missing = not path.exists() or self.step == leg.first
+        if self.world.worst(missing):
             self._reader.load_state_dict(self.average.state)
-            find_confusions(
-                self._reader.eval(), self.setting.codec, self.setting.given, self.setting.image, path, self.world
-            )
-        given = self.setting.given
-        corpus = (*(each for each in given.ingredients.corpus if each != path), path)
-        self.setting.given = replace(given, ingredients=replace(given.ingredients, corpus=corpus))
-        return [f"corpus.text={leg.stage.confusions / (1 - leg.stage.confusions)}"]
+            find_confusions(self._reader.eval(), setting.codec, setting.given, setting.image, path, self.world)
+        return path
 
 
 def _short(value: object) -> str:

@@ -4,7 +4,7 @@
 tens of thousands of classes apart in minutes. ``ctc``: whole lines (Graves et al. 2006), without boxes.
 
 Only the blank and the classes of a line's own label enter its CTC, each with its log-probability under all classes
-(or all sampled ones), so no tensor of frames times classes is normalised or differentiated but the logits themselves.
+(or all sampled ones). The class matrix runs on the frames alone that the gate is not sure are blank, soon a third.
 
     python -m pytest tests/test_train_loss.py
 """
@@ -21,6 +21,8 @@ from torch import Tensor
 
 from train.lite import Lite
 from train.model import Net
+
+SURE = 7.0  # gates above it say blank with 99.9 %: which character it might be otherwise is not worth learning
 
 
 @dataclass(frozen=True)
@@ -95,19 +97,18 @@ def ctc_loss(net: Net, x: Tensor, widths: Tensor, labels: Tensor, lengths: Tenso
 
     Arguments as of `frames_loss`.
     """
+    local = classes.local(labels - 1)
+    rows, numbers = _own_classes(local, lengths)
     if isinstance(net, Lite):
         features, gate = net(x)
-        logits, local = _logits(net, features, classes), classes.local(labels - 1)
-        inked, blank = F.logsigmoid(-gate) - logits.logsumexp(2), F.logsigmoid(gate)
+        blank = F.logsigmoid(gate)
+        own = _own_scores(net, features, gate < SURE, rows, classes) + F.logsigmoid(-gate)[..., None]
     else:
         scores = net.log_probs(x)
-        logits, local = scores[..., 1:], labels - 1
         blank = scores[..., 0]
-        inked = torch.zeros_like(blank)
-    frames = torch.tensor([net.frames(int(width)) for width in widths.tolist()])
-    rows, numbers = _own_classes(local, lengths)
-    own = logits.gather(2, rows[:, None, :].expand(-1, logits.shape[1], -1)) + inked[..., None]
+        own = scores[..., 1:].gather(2, rows[:, None, :].expand(-1, scores.shape[1], -1))
     scores = torch.cat([blank[..., None], own], 2).transpose(0, 1)
+    frames = torch.tensor([net.frames(int(width)) for width in widths.tolist()])
     frames = frames.to(lengths.device)
     with torch.autocast(x.device.type, enabled=False):
         loss = F.ctc_loss(scores, numbers, frames, lengths, reduction="none", zero_infinity=True)
@@ -116,6 +117,19 @@ def ctc_loss(net: Net, x: Tensor, widths: Tensor, labels: Tensor, lengths: Tenso
         valid = torch.arange(scores.shape[0], device=x.device)[:, None] < frames
         surplus = (scores.exp() * (valid & (loss.detach() > 0))[..., None]).sum(dim=(0, 2))
         return loss - (surplus - surplus.detach())
+
+
+def _own_scores(net: Lite, features: Tensor, open_: Tensor, rows: Tensor, classes: Classes) -> Tensor:
+    """Log-probabilities of each line's own classes ``rows`` [B, L] among all at each frame, float32 [B, T, L].
+
+    The class matrix runs on the frames that ``open_`` (bool [B, T]) names; on the others all classes are alike.
+    """
+    lines, steps = open_.shape
+    line = torch.arange(lines, device=rows.device)[:, None].expand(-1, steps)[open_]
+    logits = _logits(net, features[open_], classes)
+    scores = logits.gather(1, rows[line]) - logits.logsumexp(1, keepdim=True)
+    alike = -math.log(logits.shape[1])
+    return scores.new_full((lines, steps, rows.shape[1]), alike).index_put((open_,), scores)
 
 
 def _own_classes(labels: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from gen.text import SPACE
 from train.source import Ints, Item
 
 PREFIX = "gen:"
+_opened = lru_cache(maxsize=4)(open_recipe)  # both directions and splits share one
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class RenderedSource:
         source = wanted.source(spec)
         seed = source.config.seed if wanted.seed is None else wanted.seed
         result = cls(spec, direction, source, Stream(seed, direction, split))
-        result._recipe = open_recipe(source, workers)
+        result._recipe = _opened(source, workers)
         result._recipe.deck.pool(direction)  # refuses a direction in which nothing can be drawn
         return result
 
@@ -91,7 +92,7 @@ class RenderedSource:
     def recipe(self) -> Recipe:
         """The recipe, opened in this process."""
         if self._recipe is None:
-            self._recipe = open_recipe(self.recipe_source)
+            self._recipe = _opened(self.recipe_source)
         return self._recipe
 
     @cached_property
