@@ -11,7 +11,7 @@ PINNED = [
     "freetype-py==2.5.1",
     "torch==2.13.0",
 ]
-TRAIN = ["rapidfuzz>=3.6", "tensorboard>=2.15", "torch>=2.6", "urllib3>=2"]
+TRAIN = ["rapidfuzz>=3.6", "tensorboard>=2.15", "torch>=2.6", "urllib3>=2.2"]
 S3 = ["fsspec>=2024.2", "s3fs>=2024.2"]
 
 setup(

@@ -27,13 +27,14 @@ from train import checkpoint
 from train.codec import Codec
 from train.config import Crnn, TrainConfig, load_config
 from train.dist import World, joined
-from train.given import Given, common_charset
+from train.given import Given, common_charset, without_bad
 from train.image import ImageSpec
-from train.loop import Loop, Setting, legs
+from train.loop import Loop
 from train.model import build, macs, parameter_count
 from train.objective import Learner
 from train.record import Record
 from train.rendered import Ingredients
+from train.setting import Setting, legs
 from train.source import Source
 from train.start import glyph_recipe, start_from_glyphs, start_from_weights
 from train.validation import Validation
@@ -94,7 +95,7 @@ def train(args: argparse.Namespace, world: World) -> int:
 
     config = _config(args, world)
     given = _given(args, config)
-    sources, _ = given.open("train")
+    given, sources = _open_all(given, args.skip_bad_shards, world)
     codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
     directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
     given = given.settled(codec.charset, directions)
@@ -148,6 +149,21 @@ def _given(args: argparse.Namespace, config: TrainConfig) -> Given:
         direction = config.model.direction
     cache = Path(args.cache).expanduser() if args.cache else paths.cache_dir() / "shards"
     return Given(tuple(args.data), direction, ingredients, cache, int(config.data.cache_gb * 2**30))
+
+
+def _open_all(given: Given, skip: int, world: World) -> tuple[Given, list[Source]]:
+    """The training sources, without bad shards where these may be skipped; the data without them."""
+    while True:
+        failure, sources = None, None
+        try:
+            sources, _ = given.open("train")
+        except UserError as error:
+            failure = error
+        rest = without_bad(given, failure, skip, world)
+        if rest is None:
+            assert sources is not None
+            return given, sources
+        given = rest
 
 
 def _workers(config: TrainConfig, world: World) -> int:

@@ -47,7 +47,7 @@ def find_confusions(net: Net, codec: Codec, given: Given, image: ImageSpec, path
 def misread(net: Net, codec: Codec, given: Given, image: ImageSpec, world: World) -> Counter[tuple[str, str]]:
     """How often each character was read as which other one; look-alikes that fold into one do not count."""
     directions = DIRECTIONS if given.direction is None else (given.direction,)
-    ingredients = replace(given.ingredients, seed=SEED, corpus=())
+    ingredients = replace(given.ingredients, charset=codec.charset, seed=SEED, corpus=())
     pairs: Counter[tuple[str, str]] = Counter()
     for direction in directions:
         source = RenderedSource.from_spec(given.recipe, direction, "train", ingredients)

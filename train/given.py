@@ -17,10 +17,11 @@ from gen.errors import UserError
 from gen.stream import DIRECTIONS
 from train.codec import Codec, frames_needed
 from train.config import Stage
+from train.dist import World
 from train.image import ImageSpec, prepare
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
-from train.shards import open_sources
+from train.shards import BadShard, open_sources
 from train.source import Ints, Item, Source
 
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
@@ -72,10 +73,7 @@ class Given:
         if place.startswith(PREFIX):
             ingredients = replace(self.ingredients, sets=(*self.ingredients.sets, *sets))
             return [RenderedSource.from_spec(place, direction, split, ingredients) for direction in wanted]
-        found = [
-            source.exclude({shard for name, shard in self.excluded if name == source.name})
-            for source in open_sources(place, split, self.cache, self.cache_bytes)
-        ]
+        found = open_sources(place, split, self.cache, self.cache_bytes, self.excluded)
         chosen = [source for source in found if source.direction in wanted]
         if not chosen:
             there = " and ".join(source.direction for source in found)
@@ -83,6 +81,23 @@ class Given:
                 f"--data {place} holds {there} lines, not {self.direction} ones: give the other --direction"
             )
         return [*chosen]
+
+
+def without_bad(given: Given, failure: UserError | None, skip: int, world: World) -> Given | None:
+    """Agree with the other processes on what to leave out after an attempt at reading that failed in some of them.
+
+    None when it failed in none; else the data without the shards that are bad. Raises the first failure when it is of
+    another kind, or when more than ``skip`` shards would be missing.
+    """
+    failures = [each for each in world.gather(failure) if each is not None]
+    if not failures:
+        return None
+    bad = [each for each in failures if isinstance(each, BadShard)]
+    known = {*given.excluded, *((each.source, each.shard) for each in bad)}
+    if len(bad) < len(failures) or len(known) > skip:
+        hint = "; --skip-bad-shards N goes on without up to N such shards" if bad else ""
+        raise UserError(f"{failures[0]}{hint}")
+    return replace(given, excluded=tuple(sorted(known)))
 
 
 def parse_place(text: str) -> tuple[str, float]:

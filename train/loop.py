@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,67 +26,19 @@ from gen.identity import differences
 from gen.settings import to_dict
 from train import checkpoint
 from train.checkpoint import BEST, LAST, PREVIOUS, WEIGHTS
-from train.codec import Codec
-from train.config import Stage, TrainConfig
 from train.confusions import find_confusions
 from train.data import Batch, loader
 from train.dist import World
-from train.given import Given, check_labels, open_stage
-from train.image import ImageSpec
+from train.given import check_labels, open_stage, without_bad
 from train.objective import Learner
 from train.optim import Average
 from train.plan import Plan
 from train.record import Record
-from train.shards import BadShard
+from train.setting import Leg, Setting
+from train.source import Source
 from train.validation import Validation
 
-GOING, STOPPED, BAD_SHARD, FAILED = range(4)
-
-
-@dataclass(frozen=True)
-class Leg:
-    """A stage with its place among the steps of the run: from ``first`` up to ``last``, ``batch`` lines each."""
-
-    number: int
-    stage: Stage
-    first: int
-    last: int
-    batch: int
-
-
-def legs(config: TrainConfig, batch: int) -> list[Leg]:
-    """The stages of a run; ``batch``: for those that do not say theirs."""
-    result: list[Leg] = []
-    first = 0
-    for number, stage in enumerate(config.stages):
-        size = stage.batch or batch
-        last = first - (-stage.lines // size)
-        result.append(Leg(number, stage, first, last, size))
-        first = last
-    return result
-
-
-@dataclass
-class Setting:
-    """What a run is made from. ``limit``: its last step, None for all stages; ``skip``: bad shards it may leave out."""
-
-    config: TrainConfig
-    given: Given
-    out: Path
-    codec: Codec
-    directions: tuple[str, ...]
-    image: ImageSpec
-    legs: list[Leg]
-    workers: int
-    about: dict[str, Any]
-    limit: int | None = None
-    skip: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Of the whole run."""
-        total = self.legs[-1].last
-        return total if self.limit is None else min(total, self.limit)
+GOING, STOPPED, FAILED = range(3)
 
 
 class Loop:
@@ -125,7 +77,8 @@ class Loop:
         self.learner.load(values)
         self.average.load(values["ema"], values["ema_steps"])
         self.step, self.best, self._saved = values["step"], values["best"], values["step"]
-        self.setting.given = replace(self.setting.given, excluded=tuple(map(tuple, values["excluded"])))
+        known = {*self.setting.given.excluded, *map(tuple, values["excluded"])}
+        self.setting.given = replace(self.setting.given, excluded=tuple(sorted(known)))
         notes.append(f"going on from step {self.step} of {self.setting.steps}")
         return notes
 
@@ -184,7 +137,7 @@ class Loop:
     def _run_leg(self, leg: Leg, record: Record | None, validation: Validation | None) -> None:
         """Steps of a stage until its end, a signal, or a bad shard, after which it is called again."""
         setting, world = self.setting, self.world
-        sources, weights = open_stage(setting.given, leg.stage, self._hard_lines(leg))
+        sources, weights = self._open(leg)
         if leg.stage.loss == "frames" or self.step == leg.first:
             check_labels(sources, setting.codec, self.learner.net, leg.stage.loss == "frames")
         data = setting.config.data
@@ -230,33 +183,44 @@ class Loop:
                 begin = time.perf_counter()
         self._settle(record)
 
+    def _open(self, leg: Leg) -> tuple[list[Source], list[float]]:
+        """The sources of a stage and their weights, without bad shards where these may be skipped."""
+        hard = self._hard_lines(leg)
+        while True:
+            failure, opened = None, None
+            try:
+                opened = open_stage(self.setting.given, leg.stage, hard)
+            except UserError as error:
+                failure = error
+            given = without_bad(self.setting.given, failure, self.setting.skip, self.world)
+            if given is None:
+                assert opened is not None
+                return opened
+            self.setting.given = given
+
     def _next(self, batches: Iterator[Batch]) -> tuple[Batch | None, int]:
         """The next batch, and this process's word on whether to go on."""
         if self._stop:
             return None, STOPPED
         try:
             return next(batches), GOING
-        except BadShard as error:
-            self._failure = error
-            return None, BAD_SHARD
         except UserError as error:
             self._failure = error
             return None, FAILED
 
     def _interrupted(self, status: int) -> None:
         """What all processes do when one of them cannot, or is not to, go on."""
-        failures = [failure for failure in self.world.gather(self._failure) if failure is not None]
-        self._failure = None
+        failure, self._failure = self._failure, None
         if status == STOPPED:
             self._stop = max(self.world.gather(self._stop))
             return
-        bad = [failure for failure in failures if isinstance(failure, BadShard)]
-        known = {*self.setting.given.excluded, *((failure.source, failure.shard) for failure in bad)}
-        if status == FAILED or len(known) > self.setting.skip:
+        try:
+            given = without_bad(self.setting.given, failure, self.setting.skip, self.world)
+        except UserError as error:
             self.save()
-            hint = "; --skip-bad-shards N goes on without up to N of them" if bad else ""
-            raise UserError(f"{failures[0]} (after step {self.step}, which is saved{hint})")
-        self.setting.given = replace(self.setting.given, excluded=tuple(sorted(known)))
+            raise UserError(f"{error} (step {self.step} is saved)") from None
+        assert given is not None
+        self.setting.given = given
 
     def _settle(self, record: Record | None = None) -> None:
         """Look at the loss of the step before, which the device has computed by now, and write it down."""
