@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ THERE = {
 TORCH = {"_distutils_hack", "functorch", "jinja2", "markupsafe", "mpmath", "networkx", "packaging", "sympy", "torchgen"}
 RUN = """
 model: {widths: [8, 8, 16, 16], depths: [0, 1, 0, 1], dim: 16}
-data: {workers: 1, val: 12, window: 16}
+data: {workers: 0, val: 12, window: 16}
 keep: {every: 20, validate: 100000}
 stages:
   - {name: glyphs, lines: 3000, batch: 24, loss: frames, lr: 4.0e-3, warmup: 2}
@@ -121,16 +122,20 @@ def test_rates_leave_the_first_half_out(tmp_path: Path) -> None:
 
 
 def test_time_is_dealt_to_legs() -> None:
-    assert gpu_leg.Clock(540, None).planned() == pytest.approx(540 * 0.94 * 0.97, rel=0.01)
-    two = gpu_leg.Clock(540, 60 + 540 + 45 + 540).planned()
-    assert two == pytest.approx(2 * 540 * 0.94 * 0.97, rel=0.01)
+    one = 540 * 0.94
+    assert gpu_leg.Clock(540, None).planned() == pytest.approx(one * 0.97, rel=0.01)
+    clock = gpu_leg.Clock(540, gpu_leg.RESERVE + 540 + gpu_leg.BETWEEN + 540)
+    assert clock.planned() == pytest.approx(2 * one * 0.97, rel=0.01)
+    clock.starting = 20
+    assert clock.planned() == pytest.approx((2 * one - 40) * 0.97, rel=0.01)
     assert gpu_leg.Clock(540, 300).seconds == 240
     assert gpu_leg.Clock(540, 30).here() < 2
 
 
 def test_what_comes_back_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)
-    assert train([*train_runs.flags(tmp_path), "--steps", "8"]) == 0
+    flags = ["--direction", "horizontal", "--steps"]
+    assert train([*train_runs.flags(tmp_path), *flags, "8"]) == 0
     values = gpu_state.export(tmp_path / "run", tmp_path / "back")
     weights = checkpoint.load_weights(tmp_path / "back" / checkpoint.WEIGHTS)
     assert weights.about["step"] == 8
@@ -145,8 +150,8 @@ def test_what_comes_back_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[s
         for name in ("exp_avg", "exp_avg_sq"):
             assert found[name].dtype == torch.float32
             torch.testing.assert_close(found[name], entry[name], rtol=2**-8, atol=0)
-    assert train(train_runs.flags(tmp_path, "again")) == 0
-    assert "going on from step 8 of 12" in capsys.readouterr().err
+    assert train([*train_runs.flags(tmp_path, "again"), *flags, "9"]) == 0
+    assert "going on from step 8 of 9" in capsys.readouterr().err
 
 
 def test_all_that_is_imported_is_carried_or_there() -> None:
@@ -191,7 +196,7 @@ def _leg(cwd: Path, folder: Path, *own: str) -> str:
         [
             *(sys.executable, "-m", "tools.gpu_leg", *own, "--home", str(folder / "machine")),
             *("--carried", str(folder / "carried"), "--", "--device", "cpu", "--config", str(folder / "run.yaml")),
-            *("--charset", str(folder / "charset.txt"), "--data", "gen:gen-default"),
+            *("--charset", str(folder / "charset.txt"), "--data", "gen:gen-default", "--direction", "vertical"),
         ],
         cwd=cwd, env=environ, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
@@ -199,63 +204,69 @@ def _leg(cwd: Path, folder: Path, *own: str) -> str:
     return done.stdout
 
 
-def _rehearse(cwd: Path, folder: Path, seconds: int) -> list[str]:
-    """From packing to the last leg, as the recipe has it; what the legs said."""
+def _rehearse(cwd: Path, folder: Path, seconds: int) -> Iterator[str]:
+    """From packing to the last leg, as the recipe has it; what each leg said."""
     (folder / "run.yaml").write_text(RUN)
     (folder / "charset.txt").write_text("\n".join(CHARS) + "\n", encoding="utf-8")
     entries = [entry for entry in catalogue() if entry.name == PIP[0]]
     parts = gpu_pack.pack(folder / "packed", entries, (), "3.12", 4_000_000)
     assert [path.parent.name for path in parts] == ["1", "2"]
-    for number, words in (("1", "not here yet: part 2"), ("2", "next: the same call again")):
-        shutil.rmtree(folder / "carried", ignore_errors=True)  # the machine keeps what it has
-        shutil.copytree(folder / "packed" / number, folder / "carried" / number)
-        own = ["--seconds", str(seconds), "--left", str(5 * seconds + 60)]
-        said = _leg(cwd, folder, *own)
-        assert words in said
+    shutil.copytree(folder / "packed/1", folder / "carried/1")
+    assert "not here yet: part 2" in _leg(cwd, folder)
     shutil.rmtree(folder / "carried")
-    legs = [said]
-    while "the run is done" not in legs[-1]:
+    shutil.copytree(folder / "packed/2", folder / "carried/2")
+    yield _leg(cwd, folder, "--seconds", str(seconds), "--left", str(5 * seconds + gpu_leg.RESERVE))
+    shutil.rmtree(folder / "carried")  # the machine keeps what it has
+    while True:
         shutil.rmtree(folder / "back", ignore_errors=True)
-        legs.append(_leg(cwd, folder, "--seconds", str(seconds), "--left", str(seconds + 60)))
-        assert len(legs) < 8  # a slow machine needs more than two
-    return legs
+        yield _leg(cwd, folder, "--seconds", str(seconds), "--left", str(seconds + gpu_leg.RESERVE))
 
 
-def _check_what_came_back(folder: Path) -> None:
-    back = folder / "back"
-    assert len(list(back.iterdir())) <= 8
-    config = load_config(str(back / "stages.yaml"))
-    assert checkpoint.load_weights(back / "weights.pt").about["step"] == gpu_schedule.steps(config)
-    steps = [json.loads(line) for line in lzma.decompress((back / "metrics.jsonl.xz").read_bytes()).splitlines()]
-    assert [line["step"] for line in steps if "loss" in line] == list(range(1, gpu_schedule.steps(config) + 1))
-    assert b"going on from step" in lzma.decompress((back / "train.log.xz").read_bytes())
+def _step(folder: Path) -> int:
+    path = folder / "back/weights.pt"
+    return int(checkpoint.load_weights(path).about["step"]) if path.exists() else 0
 
 
 def test_legs_from_packing_to_weights_that_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if (paths.cache_dir() / "numba").exists():  # compiling takes as long as all the rest
         shutil.copytree(paths.cache_dir() / "numba", tmp_path / "machine/cache/numba")
-    _rehearse(ROOT, tmp_path, 14)
-    _check_what_came_back(tmp_path)
+    steps = [0]
+    for said in _rehearse(ROOT, tmp_path, 15):
+        steps.append(_step(tmp_path))
+        if len(set(steps)) == 3 or len(steps) == 8:  # on a busy machine a leg may get no further than its start
+            break
+    assert len(set(steps)) == 3, said
+    back = tmp_path / "back"
+    assert len(list(back.iterdir())) <= 8
+    assert f"step {steps[-1]} of {gpu_schedule.steps(load_config(str(back / 'stages.yaml')))}" in said
+    metrics = [json.loads(line) for line in lzma.decompress((back / "metrics.jsonl.xz").read_bytes()).splitlines()]
+    assert [line["step"] for line in metrics if "loss" in line] == list(range(1, steps[-1] + 1))
+    assert b"going on from step" in lzma.decompress((back / "train.log.xz").read_bytes())
     capsys.readouterr()
-    flags = ["--weight-path", str(tmp_path / "back/weights.pt"), "--charset", str(tmp_path / "charset.txt")]
-    assert evaluate.main([*flags, "--data", "gen:gen-default", "--num", "10", "--direction", "vertical"]) == 0
+    flags = ["--weight-path", str(back / "weights.pt"), "--charset", str(tmp_path / "charset.txt")]
+    assert evaluate.main([*flags, "--data", "gen:gen-default", "--num", "10"]) == 0
     assert "10" in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_legs_in_a_bare_copy_and_on_another_machine(tmp_path: Path) -> None:
+def test_legs_in_a_bare_copy_to_the_end_and_on_another_machine(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
     for name in ("gen", "train", "tools", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / "tree" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    _rehearse(tmp_path / "tree", tmp_path, 40)
-    _check_what_came_back(tmp_path)
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for number, said in enumerate(_rehearse(tree, tmp_path, 40)):
+        if "the run is done" in said or number == 7:
+            break
+    assert "the run is done" in said
+    assert _step(tmp_path) == gpu_schedule.steps(load_config(str(tmp_path / "back/stages.yaml")))
+
     shutil.rmtree(tmp_path / "machine")  # given back too early: the next one gets all again, and the state
-    shutil.move(tmp_path / "back", tmp_path / "carried/state")
-    assert "not here yet: part 1 of" in _leg(tmp_path / "tree", tmp_path)
-    for number in "12":
+    shutil.copytree(tmp_path / "back", tmp_path / "carried/state")
+    assert "not here yet: part 1 of" in _leg(tree, tmp_path)
+    for number in ("1", "2"):
+        shutil.rmtree(tmp_path / "carried", ignore_errors=True)
         shutil.copytree(tmp_path / "packed" / number, tmp_path / "carried" / number)
-        said = _leg(tmp_path / "tree", tmp_path, "--seconds", "20")
-        shutil.rmtree(tmp_path / "carried")
-    assert "going on from what was brought back after step" in said
+        said = _leg(tree, tmp_path, "--seconds", "60")
+    assert f"going on from what was brought back after step {_step(tmp_path)}" in said
     assert "the run is done" in said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from train import loss as train_loss
 from train.codec import frames_needed
 from train.config import Crnn as CrnnConfig
 from train.config import Lite as LiteConfig
@@ -21,7 +23,16 @@ from train.loss import Classes, ctc_loss, frames_loss, sample_classes
 from train.model import Net, build
 
 CLASSES = 9
+SURE = train_loss.SURE
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _every_frame() -> Iterator[None]:
+    """These networks' gates are far apart: the comparisons are with all classes at every frame."""
+    train_loss.SURE = math.inf
+    yield
+    train_loss.SURE = SURE
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,19 @@ def test_ctc_is_torchs_over_all_classes(kind: str, lines: Lines) -> None:
     texts = torch.split(lines.labels, lines.lengths.tolist())
     fits = [net.frames(int(width)) >= frames_needed(text.tolist()) for width, text in zip(lines.widths, texts)]
     assert (loss > 0).tolist() == fits
+
+
+def test_at_frames_that_are_surely_blank_all_classes_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_loss, "SURE", 0.5)
+    net, lines = lite(), CASES["repeats"]
+    gate = net(lines.x)[1]
+    closed = gate >= 0.5
+    assert 0.1 < float(closed.float().mean()) < 0.9
+    alike = (F.logsigmoid(-gate) - math.log(CLASSES))[..., None].expand(-1, -1, CLASSES)
+    scores = net.log_probs(lines.x)
+    scores = torch.cat([scores[..., :1], torch.where(closed[..., None], alike, scores[..., 1:])], 2)
+    loss = ctc_loss(net, *lines.all, Classes())
+    assert_same(net, loss, reference(net, lines, scores, lines.labels))
 
 
 @given(st.lists(st.tuples(st.integers(4, 70), st.lists(st.integers(1, CLASSES), min_size=1, max_size=6)), min_size=1))

@@ -86,7 +86,7 @@ def steps_of(net: nn.Module, count: int) -> list[dict[str, torch.Tensor]]:
     """States of a network that moves at random, batch statistics included."""
     states = []
     for step in range(count):
-        for name, tensor in net.state_dict().items():
+        for tensor in net.state_dict().values():
             if tensor.is_floating_point():
                 tensor.normal_()
             else:

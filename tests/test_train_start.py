@@ -151,7 +151,8 @@ def test_the_space_is_a_class_like_others(chars: str, open_for: Callable[[str], 
 
 
 @pytest.mark.parametrize(
-    "change", [{"neck": "gru"}, {"widths": (4, 4, 4, 8)}, {"depths": (0, 2, 0, 0)}, {"depths": (0, 0, 0, 0)}, {"dim": 16}]
+    "change",
+    [{"neck": "gru"}, {"widths": (4, 4, 4, 8)}, {"depths": (0, 2, 0, 0)}, {"depths": (0, 0, 0, 0)}, {"dim": 16}],
 )
 def test_another_network_is_refused(change: dict[str, object]) -> None:
     """Whole: nothing of it is taken over."""

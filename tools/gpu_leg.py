@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from train.config import TrainConfig
 
 STATE = "state"  # the folder of what an earlier run brought back, for one that goes on
+METRICS = "metrics.jsonl"  # of a run, as `train.record` writes it
 TRAIN = ("--config", "train-gpu", "--data", "gen:gen-default=0.6", "--data", "gen:gen-classic=0.4")
 RESERVE = 60  # s of the time that is left which no leg is planned to use: the last files come back in it
-BETWEEN = 45  # s from the end of one leg's training to the first step of the next
+BETWEEN = 30  # s between two legs: files come back, and somebody sends the next call
 SAVING = 0.06  # of a leg, at its end
 MEASURING = 1 / 12  # of a leg: how long the first steps are timed
 SLACK = 0.97  # of the time that is planned with
@@ -42,22 +43,23 @@ TAIL = 25  # lines of the trainer's words that are shown
 
 
 class Clock:
-    """The time of this leg, and of those after it."""
+    """The time of this leg, and of those after it; ``starting``: what the trainer took from its start to a step."""
 
     def __init__(self, seconds: float, left: float | None) -> None:
         self._begin = time.monotonic()
         self._left = seconds + RESERVE if left is None else left
         self.seconds = max(1.0, min(seconds, self._left - RESERVE))
+        self.starting = 0.0
 
     def here(self) -> float:
-        """Seconds of training that this leg still has."""
+        """Seconds that the trainer still has in this leg, its start included."""
         return self.seconds * (1 - SAVING) - (time.monotonic() - self._begin)
 
     def planned(self) -> float:
         """Seconds of training that all legs from now on have, about."""
-        total, usable = self.here(), self._left - RESERVE - self.seconds - BETWEEN
+        total, usable = self.here() - self.starting, self._left - RESERVE - self.seconds - BETWEEN
         while usable > 2 * BETWEEN:
-            total += min(self.seconds, usable) * (1 - SAVING)
+            total += min(self.seconds, usable) * (1 - SAVING) - self.starting
             usable -= self.seconds + BETWEEN
         return max(1.0, total * SLACK)
 
@@ -133,20 +135,24 @@ def draw(arguments: argparse.Namespace) -> None:
             RenderedSource.from_spec(place, direction, "train", ingredients, processors()).read(range(20))
 
 
-def train(command: Sequence[str], run: Path, log: Path, seconds: float, measuring: float | None) -> tuple[int, str]:
-    """Let the trainer run for ``seconds`` at most, or for ``measuring`` from its first step on; exit code and words."""
-    steps = run / "metrics.jsonl"
-    end = time.monotonic() + seconds
-    begin = log.stat().st_size if log.exists() else 0
+def train(command: Sequence[str], run: Path, log: Path, clock: Clock, measuring: bool) -> tuple[int, str]:
+    """Let the trainer run until the leg's time is over, or while its first steps are timed; exit code and words."""
+    begin = time.monotonic()
+    end, written, started = begin + clock.here(), _size(log), False
+    steps = least = _size(run / METRICS)
     with log.open("ab") as words:
         process = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None and time.monotonic() < end:
-                if measuring is not None and steps.exists() and steps.stat().st_size:
-                    end, measuring = min(end, time.monotonic() + measuring), None
                 time.sleep(0.2)
+                steps = _size(run / METRICS)
+                least = min(least, steps)  # it first drops steps that its checkpoint does not have
+                if steps > least and not started:
+                    started, clock.starting = True, time.monotonic() - begin
+                    if measuring:
+                        end = min(end, time.monotonic() + clock.seconds * MEASURING)
             process.send_signal(signal.SIGTERM)
-            process.wait(max(10.0, seconds * SAVING))
+            process.wait(max(10.0, clock.seconds * SAVING))
         except subprocess.TimeoutExpired:
             print("the trainer did not save in time: what it did since its last checkpoint is lost")
         finally:
@@ -154,8 +160,12 @@ def train(command: Sequence[str], run: Path, log: Path, seconds: float, measurin
             process.wait()
     code = 0 if process.returncode == -signal.SIGTERM else process.returncode  # stopped before it could catch a signal
     with log.open("rb") as file:
-        file.seek(begin)
+        file.seek(written)
         return code, file.read().decode("utf-8", "replace")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], config: TrainConfig) -> tuple[int, bool]:
@@ -163,22 +173,24 @@ def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], c
     from tools import gpu_schedule
     from train import checkpoint
 
-    run, log, plan = home / "run", home / "train.log", home / "stages.yaml"
+    run, log, plan, starting = home / "run", home / "train.log", home / "stages.yaml", home / "starting"
+    clock.starting = float(starting.read_text()) if starting.exists() else 0.0
     values = checkpoint.load_newest(run)[0]
     if values:
         config = _written(plan, values["config"])  # with the stages as they were fitted last
     while True:
         values = checkpoint.load_newest(run)[0]
         step = values["step"] if values else 0
-        measured = gpu_schedule.rates(run / "metrics.jsonl")
+        measured = gpu_schedule.rates(run / METRICS)
         config = gpu_schedule.fit(config, step, clock.planned(), measured)
         if values and step >= gpu_schedule.steps(config):
             return 0, True
-        if clock.here() < clock.seconds * MEASURING:
+        if clock.here() < clock.starting + clock.seconds * MEASURING:
             return 0, False
         _written(plan, config)
         command = [sys.executable, "-m", "train", *given, *more, "--config", str(plan), "--out", str(run)]
-        code, words = train(command, run, log, clock.here(), None if measured else clock.seconds * MEASURING)
+        code, words = train(command, run, log, clock, not measured)
+        starting.write_text(str(clock.starting))
         if "out of memory" in words and (smaller := gpu_schedule.halve(config, step)) != config:
             print("the GPU's memory ran out: going on with half as large batches")
             config = smaller
@@ -208,7 +220,7 @@ def bring_back(home: Path, out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
     step = int(export(home / "run", out)["step"])
     shutil.copyfile(home / "stages.yaml", out / "stages.yaml")
-    for path in (home / "run/metrics.jsonl", home / "train.log"):
+    for path in (home / "run" / METRICS, home / "train.log"):
         (out / f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes()))
     return step
 
@@ -231,7 +243,7 @@ def leg(clock: Clock, args: argparse.Namespace, given: Sequence[str]) -> int:
     code, done = learn(clock, args.home, given, more, load_config(arguments.config, arguments.set))
     if any(run.glob("*.pt")):
         step = bring_back(args.home, args.out)
-        for name, rate in gpu_schedule.rates(run / "metrics.jsonl").items():
+        for name, rate in gpu_schedule.rates(run / METRICS).items():
             print(f"stage {name}: {rate:,.0f} lines/s")
         steps = gpu_schedule.steps(load_config(str(args.home / "stages.yaml")))
         size = sum(path.stat().st_size for path in args.out.iterdir())

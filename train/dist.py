@@ -76,8 +76,9 @@ def joined(device: str | None) -> Iterator[World]:
     if kind == "cuda":
         torch.cuda.set_device(where)
         torch.set_float32_matmul_precision("high")
-    elif "OMP_NUM_THREADS" not in os.environ or size > 1:
-        torch.set_num_threads(max(1, processors() // locals_))
+    else:  # torchrun sets OMP_NUM_THREADS to 1 by itself
+        wanted = os.environ.get("OMP_NUM_THREADS", "") if size == 1 else ""
+        torch.set_num_threads(int(wanted) if wanted.isdecimal() else max(1, processors() // locals_))
     if size > 1:
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         try:

@@ -25,6 +25,7 @@ from train.shards import BadShard, open_sources
 from train.source import Ints, Item, Source
 
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
+RUNS = 10  # stretches that these lie in: every block of a server that is touched is a download
 ONLY_TEXT = ("corpus.balanced=0", "corpus.uniform=0", "corpus.common=0", "corpus.text=1")
 TOLERATED = 0.001  # of all lines may be too long for their frames
 
@@ -187,7 +188,8 @@ def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool)
         total = LOOKED_AT if source.blocks is None else int(source.blocks.sum())
         if total == 0:
             raise UserError(f"{source.name} holds no line: generate some, python -m gen --out DIR --n 20k")
-        ids = np.unique(np.linspace(0, total - 1, min(total, LOOKED_AT)).astype(np.int64))
+        run = -(-min(total, LOOKED_AT) // RUNS)
+        ids = np.unique(np.linspace(0, total - run, RUNS).astype(np.int64)[:, None] + np.arange(run))
         short = 0
         if source.blocks is not None:  # by the index alone, each line
             everything = np.arange(total)

@@ -1,0 +1,262 @@
+"""What --data names: places and weights, one charset for all, shorter lines, and labels that cannot be learned."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given as for_all
+from hypothesis import settings
+from hypothesis import strategies as st
+from shard_set import CHARS, make_set
+from train_sources import MemorySource, memory
+
+from gen.charset import Charset
+from gen.errors import UserError
+from gen.fonts import Font
+from gen.stream import DIRECTIONS
+from train import given as module
+from train.codec import Codec
+from train.config import Lite as LiteConfig
+from train.config import Stage
+from train.dist import World
+from train.given import Given, Short, check_labels, common_charset, open_stage, parse_place, without_bad
+from train.model import Net, build
+from train.plan import Plan
+from train.rendered import Ingredients, RenderedSource
+from train.shards import BadShard
+from train.source import Ints, Item
+
+ALONE = World(0, 1, 0, 1, torch.device("cpu"))
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both directions: 60 and 40 lines, and some for validation."""
+    folder = tmp_path_factory.mktemp("given")
+    make_set(folder, {"train": 60, "val": 12}, "horizontal")
+    make_set(folder, {"train": 40, "val": 12}, "vertical")
+    return folder
+
+
+@pytest.fixture
+def drawn(pip_fonts: tuple[Font, ...], cache: Path, monkeypatch: pytest.MonkeyPatch) -> Ingredients:
+    monkeypatch.setenv("CRNN_SHARDS_CACHE", str(cache))
+    return Ingredients(CHARS, tuple(str(font.path) for font in pip_fonts))
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "weight"),
+    [
+        ("shards/h", "shards/h", 1),
+        ("shards/h=0.8", "shards/h", 0.8),
+        ("shards/h=3", "shards/h", 3),
+        ("gen:configs/gen-default.yaml=1e-2", "gen:configs/gen-default.yaml", 0.01),
+        ("runs/lr=high/shards", "runs/lr=high/shards", 1),  # belongs to the name
+        ("runs/lr=1/shards", "runs/lr=1/shards", 1),
+        ("runs/lr=1=0.5", "runs/lr=1", 0.5),
+        ("http://host/shards?key=abc", "http://host/shards?key=abc", 1),
+    ],
+)
+def test_places_and_weights(text: str, place: str, weight: float) -> None:
+    assert parse_place(text) == (place, weight)
+
+
+@pytest.mark.parametrize("text", ["", "=0.5", "h=0", "h=-1", "h=nan", "h=inf"])
+def test_weights_are_positive(text: str) -> None:
+    with pytest.raises(UserError, match=r"write it as PLACE or PLACE=WEIGHT") as caught:
+        parse_place(text)
+    assert f"--data {text}:" in str(caught.value)
+
+
+def test_directions_share_a_places_weight(shards: Path, drawn: Ingredients) -> None:
+    given = Given((f"{shards}=3", f"{shards}/vertical=1"), ingredients=drawn)
+    sources, weights = given.open("train", add=["gen:gen-default=0.5"])
+    assert [source.direction for source in sources] == ["horizontal", "vertical", "vertical", *DIRECTIONS]
+    assert weights == pytest.approx([w / 1.5 for w in (0.375, 0.375, 0.25, 0.25, 0.25)])
+    assert sum(weights) == pytest.approx(1)
+    assert [int(source.blocks.sum()) for source in sources[:3] if source.blocks is not None] == [60, 40, 40]
+    validation, _ = given.open("val")
+    assert [int(source.blocks.sum()) for source in validation if source.blocks is not None] == [12, 12, 12]
+
+
+def test_one_direction_is_taken_out(shards: Path, drawn: Ingredients) -> None:
+    given = Given((str(shards), "gen:gen-default"), "vertical", drawn)
+    sources, weights = given.open("train")
+    assert [source.direction for source in sources] == ["vertical", "vertical"]
+    assert weights == [0.5, 0.5]
+    with pytest.raises(UserError, match=r"/horizontal holds horizontal lines, not vertical ones: give the other --dir"):
+        Given((f"{shards}/horizontal",), "vertical").open("train")
+
+
+def test_excluded_shards_are_left_out(shards: Path) -> None:
+    place = f"{shards}/horizontal"
+    (source,), _ = Given((place,), excluded=((place, "train-000001"), ("elsewhere", "train-000000"))).open("train")
+    assert source.blocks is not None
+    assert source.blocks.sum() == 40
+
+
+def test_a_runs_charset_and_direction_settle_what_is_drawn(drawn: Ingredients) -> None:
+    given = Given(("shards=0.5", "gen:gen-classic=2"), None, replace(drawn, charset=None))
+    assert given.recipe == "gen:gen-classic"
+    assert Given(("shards",)).recipe == "gen:gen-default"
+    settled = given.settled(CHARS, ["vertical"])
+    assert settled.direction == "vertical"
+    assert settled.ingredients == drawn
+    assert given.settled(CHARS, DIRECTIONS).direction is None
+
+
+def source(chars: str, name: str) -> MemorySource:
+    return MemorySource(np.array([5]), name, charset=Charset(chars))
+
+
+def test_one_charset_for_all() -> None:
+    large, small = source("天地人", "large"), source("人天", "small")
+    assert common_charset([small, large], None) is large.charset
+    assert common_charset([small], Charset("大人天")).chars == "大人天"
+    other = source("大小口", "other")
+    with pytest.raises(UserError) as caught:
+        common_charset([large, other], None)
+    text = str(caught.value)
+    assert text.startswith(f"other has the charset {other.charset.sha256[:12]} with '大' (U+5927) and 2 more")
+    assert large.charset.sha256[:12] in text
+    assert "--charset FILE" in text
+    with pytest.raises(UserError, match=r"^large .* with '地' \(U\+5730\) that the run's charset"):
+        common_charset([small, large], Charset("天人"))
+
+
+@for_all(st.integers(1, 23), st.integers(1, 40))
+@settings(max_examples=20, deadline=None)
+def test_short_lines_keep_their_blocks(longest: int, block: int) -> None:
+    whole = memory(150, block)
+    assert whole.blocks is not None
+    lengths = whole.lengths(np.arange(150))
+    short = Short(whole, longest)
+    assert short.blocks is not None
+    expected = [item.text for number, item in enumerate(whole.read(range(150))) if lengths[number] <= longest]
+    ids = np.arange(int(short.blocks.sum()))
+    assert [item.text for item in short.read(ids.tolist())] == expected
+    assert len(short.blocks) == len(whole.blocks)
+    assert short.lengths(ids).tolist() == [len(text) for text in expected]
+    assert short.widths(ids).tolist() == whole.widths(np.flatnonzero(lengths <= longest)).tolist()
+    per_block = np.add.reduceat(lengths <= longest, np.cumsum(whole.blocks) - whole.blocks)
+    assert short.blocks.tolist() == per_block.tolist()
+
+
+def test_a_plan_deals_short_lines_from_their_own_blocks() -> None:
+    whole = memory(900, 30)
+    short = pickle.loads(pickle.dumps(Short(whole, 2)))
+    assert short.blocks.min() == 0  # a block without any
+    plan = Plan([short], [1], seed=1, batch=12, window=2)
+    for number, block in plan.blocks(0, 0, 1):
+        assert number == 0
+        assert short.blocks[block] > 0
+    needed = {int(short.ids[row[1]]) // 30 for step in range(plan.steps) for row in plan.batch(step)}
+    assert {block for _, block in plan.blocks(0, 0, 1)} == needed
+    short.prefetch([3, 1])
+    assert short.source.asked == [3, 1]
+
+
+def test_no_short_line_at_all() -> None:
+    whole = memory(4)
+    shortest = int(whole.lengths(np.arange(4)).min())
+    with pytest.raises(UserError, match=rf"memory has no line of at most {shortest - 1} characters: drop the stage"):
+        Short(whole, shortest - 1)
+
+
+def test_a_stage_takes_what_it_wants(shards: Path, drawn: Ingredients, tmp_path: Path) -> None:
+    hard = tmp_path / "hard.txt"
+    hard.write_text("天天人人\n" * 50, encoding="utf-8")
+    given = Given((f"{shards}/horizontal", "gen:gen-default"), "horizontal", drawn)
+    stage = Stage(name="a", lines=1, longest=3, confusions=0.25, sets=("layout.sizes=[28]",))
+    sources, weights = open_stage(given, stage, hard)
+    assert weights == pytest.approx([0.375, 0.375, 0.25])
+    assert isinstance(sources[0], Short)
+    items = [source.read(range(10)) for source in sources]
+    assert all(1 <= len(item.text) <= 3 for some in items for item in some)
+    assert {item.size for some in items[1:] for item in some} == {28}
+    assert {char for item in items[2] for char in item.text} == {"天", "人"}
+    assert len({char for item in items[1] for char in item.text}) > 5
+
+
+@dataclass
+class Narrow(MemorySource):
+    """Some lines have no room for their labels: every ``each``-th."""
+
+    each: int = 0
+    doubled: bool = False  # the index cannot tell
+
+    def widths(self, ids: Ints) -> Ints:
+        ids = np.asarray(ids)
+        return np.where(ids % self.each == 0, 4 if not self.doubled else 32, 200)
+
+    def lengths(self, ids: Ints) -> Ints:
+        return np.full(len(ids), 8)
+
+    def item(self, number: int) -> Item:
+        text = self.charset.chars[0] * 8 if number % self.each == 0 else self.charset.chars[:8]
+        width = int(self.widths(np.array([number]))[0])
+        return Item(f"{number}", np.zeros((32, width), np.uint8), text, np.zeros((8, 4), np.int32))
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    return build(LiteConfig(widths=(4, 4, 4, 4), depths=(0, 0, 0, 0), dim=8), 30)
+
+
+@pytest.mark.parametrize("doubled", [False, True], ids=["by the index", "by reading"])
+@pytest.mark.parametrize(("each", "refused"), [(900, True), (2100, False)])
+def test_more_than_one_in_a_thousand_is_refused(net: Net, doubled: bool, each: int, refused: bool) -> None:
+    """Eight equal characters need fifteen frames of 4 px."""
+    source = Narrow(np.full(20, 1000), each=each // 10 if doubled and refused else each, doubled=doubled)
+    if refused:
+        with pytest.raises(UserError, match=r"^memory: \d+ of \d+ lines .*0\.1 %: take a smaller model\.stride"):
+            check_labels([source], Codec(source.charset), net, True)
+    else:
+        check_labels([memory(50), source], Codec(source.charset), net, True)
+
+
+def test_labels_are_looked_at_in_few_blocks(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of a server is a download: to look at 2,000 of ten million lines must not cost thousands."""
+    monkeypatch.setattr(module, "LOOKED_AT", 300)
+    source = memory(30_000, 100)
+    read: list[int] = []
+    monkeypatch.setattr(source, "read", lambda ids: read.extend(ids) or [source.item(number) for number in ids])
+    check_labels([source], Codec(source.charset), net, True)
+    blocks = {number // 100 for number in read}
+    assert len(set(read)) == len(read) >= 280
+    assert len(blocks) <= 20
+    assert max(blocks) - min(blocks) > 250  # from all over the set
+
+
+def test_what_cannot_be_learned_is_said(net: Net, drawn: Ingredients) -> None:
+    source = memory(40)
+    with pytest.raises(UserError, match="memory holds no line: generate some"):
+        check_labels([source, memory(0)], Codec(source.charset), net, False)
+    with pytest.raises(UserError, match="not in the charset of 2 characters"):
+        check_labels([source], Codec(Charset("天地")), net, False)
+    bare = MemorySource(np.array([5]))
+    bare.item = lambda number: replace(source.item(number), boxes=None)  # type: ignore[method-assign]
+    check_labels([bare], Codec(source.charset), net, False)
+    with pytest.raises(UserError, match=r"memory has no boxes, which the loss frames needs: .*loss ctc"):
+        check_labels([bare], Codec(source.charset), net, True)
+    check_labels([RenderedSource.from_spec("gen:", "vertical", ingredients=drawn)], Codec(CHARS), net, True)
+
+
+def test_bad_shards_are_left_out_up_to_a_number() -> None:
+    given, bad = Given(("a",)), BadShard("a", "train-000001", "its bytes differ")
+    assert without_bad(given, None, 0, ALONE) is None
+    with pytest.raises(UserError, match=r"shard train-000001 of a: its bytes differ.*--skip-bad-shards N"):
+        without_bad(given, bad, 0, ALONE)
+    less = without_bad(given, bad, 1, ALONE)
+    assert less is not None
+    assert less.excluded == (("a", "train-000001"),)
+    with pytest.raises(UserError, match="train-000002"):
+        without_bad(less, BadShard("a", "train-000002", "gone"), 1, ALONE)
+    with pytest.raises(UserError, match=r"^something else$"):
+        without_bad(given, UserError("something else"), 5, ALONE)
