@@ -11,14 +11,19 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gen.fonts import Font
 from tests.conftest import HAN, small_charset
+from train.cli import parser as train_parser
 
 ROOT = Path(__file__).parent.parent
+SMALL = {"--n": "48", "--num": "16", "--rounds": "1"}
+CHARSET = ("--charset", "my_words.txt")
 
 
 def commands(name: str) -> list[str]:
@@ -40,6 +45,24 @@ def test_the_make_targets_exist() -> None:
     assert "shards" in subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
+def make_foreign_data(folder: Path) -> None:
+    """Labelled images, and tars of them as others make them."""
+    (folder / "my-images").mkdir()
+    (folder / "foreign").mkdir()
+    labels = []
+    with tarfile.open(folder / "foreign" / "part-0.tar", "w") as tar:
+        for number, text in enumerate(("大小", "天地人", "2000", "中国人民") * 6):
+            name = f"{number:03d}.png"
+            image = Image.new("L", (24 * len(text) + 8, 32), 255)
+            image.paste(40, (4, 8, 24 * len(text), 24))
+            image.save(folder / "my-images" / name)
+            (folder / "my-images" / f"{number:03d}.txt").write_text(text, encoding="utf-8")
+            labels.append(f"{name}\t{text}\n")
+            for each in (name, f"{number:03d}.txt"):
+                tar.add(folder / "my-images" / each, each)
+    (folder / "labels.tsv").write_text("".join(labels), encoding="utf-8")
+
+
 def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None:
     """In the order of the README, in an empty folder, with 48 images instead of millions.
 
@@ -47,16 +70,27 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
     """
     (tmp_path / "my_words.txt").write_text("\n".join(small_charset().chars) + "\n", encoding="utf-8")
     (tmp_path / "novel.txt").write_text(f"{HAN[:20]}\n{HAN[20:60]}\n", encoding="utf-8")
-    (tmp_path / "my-fonts").mkdir()
-    shutil.copy(pip_fonts[0].path, tmp_path / "my-fonts")
+    for folder in ("my-fonts", "new-fonts"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(pip_fonts[0].path, tmp_path / folder)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    make_foreign_data(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CRNN_SHARDS_CACHE": str(tmp_path / "cache")}
     for command in commands("README.md"):
         words = shlex.split(command)
+        if words[0] == "torchrun":
+            if "--nnodes" in words:  # needs two machines: its flags at least are ours
+                train_parser().parse_args(words[words.index("train") + 1 :])
+                continue
+            words = ["python", "-m", "torch.distributed.run", "--nproc-per-node", "2", *words[3:]]
         if words[0] != "python":
             continue
-        words = ["48" if before == "--n" else word for before, word in zip(["", *words], words)]
-        if words[2] in ("gen", "tools.preview") and "--charset" not in words and "--finish" not in words:
-            words += ["--charset", "my_words.txt"]
+        words = [SMALL.get(before, word) for before, word in zip(["", *words], words)]
+        if "train" in words:
+            words += ["--steps", "2", "--set", "data.val=8", "--set", "data.workers=0", "--device", "cpu"]
+            words += [] if "--charset" in words or not any("gen:" in word for word in words) else [*CHARSET]
+        if words[2] in ("gen", "tools.preview", "tools.import_lines") and "--charset" not in words and "--finish" not in words:
+            words += CHARSET
         if "--slice" in words:  # one machine plays all of them
             words[words.index("0/16")] = "0/1"
         done = subprocess.run(
@@ -73,7 +107,7 @@ def test_a_wheel_works_outside_the_clone(tmp_path: Path, pip_fonts: tuple[Font, 
     source.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
-    for name in ("gen", "configs"):
+    for name in ("gen", "train", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     build = [
         sys.executable,

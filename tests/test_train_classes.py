@@ -96,10 +96,10 @@ def test_look_alikes_are_near(recipe: Recipe, rows: Floats, pair: str) -> None:
 
 
 def test_characters_are_told_apart(recipe: Recipe, rows: Floats) -> None:
-    """The strong components would make all rows alike."""
+    """The strong components, not held down, would give each four near ones rather than one."""
     similar = rows @ rows.T - np.eye(len(rows))
-    assert similar.max() < 0.99
-    assert np.abs(similar).mean() < 0.2
+    assert similar.max() < 0.98
+    assert (similar > 0.5).sum(axis=1).mean() < 2
 
 
 def test_only_what_has_no_glyph_is_random(

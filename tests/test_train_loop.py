@@ -142,7 +142,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, capsys: pytest.C
     last = tmp_path / "run" / "last.pt"
     values = torch.load(last, weights_only=True)
     values["net"]["feature.weight"][0, 0, 0] = float("nan")
-    torch.save(values, last)
+    checkpoint.save(last, values)
     before = last.read_bytes()
     capsys.readouterr()
     assert main(flags(tmp_path)) == 2

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from train.config import Crnn, Learning, Lite, Stage
+from train.dist import World
 from train.model import build
+from train.objective import Learner
 from train.optim import Average, make_optimizer, rate, set_rate
 
 TINY = Lite(widths=(4, 4, 8, 8), depths=(0, 1, 1, 1), dim=8)
@@ -128,3 +130,16 @@ def test_an_average_goes_on_where_it_was() -> None:
             second.load(copy.deepcopy(first.state), first.steps)
     assert second.steps == whole.steps == 8
     assert all(torch.equal(second.state[name], tensor) for name, tensor in whole.state.items())
+
+
+def test_a_changed_weight_decay_holds_when_a_run_goes_on() -> None:
+    world = World(0, 1, 0, 1, torch.device("cpu"))
+    before, after = (Learner(build(TINY, 7), Learning(weight_decay=decay), world, 1) for decay in (0.1, 0.3))
+    for parameter in before.net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before.optimizer.step()
+    after.load(copy.deepcopy(before.state()))  # type: ignore[arg-type]
+    assert [group["weight_decay"] for group in after.optimizer.param_groups] == [0.3, 0, 0]
+    assert all(torch.equal(a, b) for a, b in zip(before.net.parameters(), after.net.parameters(), strict=True))
+    moments = [learner.optimizer.state_dict()["state"][0]["exp_avg"] for learner in (before, after)]
+    assert torch.equal(*moments)

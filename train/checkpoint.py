@@ -8,6 +8,8 @@ precision. Both say what they are for: charset, directions, image normalisation,
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import pickle
 import subprocess
@@ -15,7 +17,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -32,6 +34,8 @@ from train.model import Net, build
 FORMAT = 1
 LAST, PREVIOUS, BEST, WEIGHTS = "last.pt", "previous.pt", "best.pt", "weights.pt"
 _MODEL: TypeAdapter[Lite | Crnn] = TypeAdapter(Lite | Crnn)
+_SEAL = b"sha256 "  # and the digest of all bytes before it, as the comment that ends the zip archive
+_SEALED = len(_SEAL) + hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,11 @@ def save(path: Path, values: Mapping[str, Any], keep: Path | None = None) -> Non
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temp.open("wb") as file:
+        for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed
+            stale.unlink(missing_ok=True)
+        with temp.open("w+b") as file:
             torch.save(dict(values), file)
+            _seal(file)
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
@@ -85,24 +92,30 @@ def save(path: Path, values: Mapping[str, Any], keep: Path | None = None) -> Non
         temp.unlink(missing_ok=True)
 
 
+def _seal(file: BinaryIO) -> None:
+    """Digest an archive: its own checksums leave its directory out, and a byte flipped there gives other tensors."""
+    file.seek(-2, os.SEEK_END)
+    file.write(_SEALED.to_bytes(2, "little"))  # length of the comment, 0 so far
+    file.seek(0)
+    file.write(_SEAL + hashlib.sha256(file.read()).digest())
+
+
 def load(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint or weights file of ours, on the CPU, without running any code that it may hold.
 
     Raises `UserError` when it is missing, damaged (every byte is checked), or not ours.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged:
-            raise UserError(f"{path} is damaged (in {damaged}): take another checkpoint of the run")
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        if data[-_SEALED:] != _SEAL + hashlib.sha256(data[:-_SEALED]).digest():
+            raise UserError(f"{path} is damaged, or no file that this program wrote: take another one of the run")
+        values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a file of weights or a checkpoint") from None
-    except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:100] if str(error) else "it ends too early"
-        raise UserError(f"{path} is damaged or no file of weights ({reason})") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (RuntimeError, pickle.UnpicklingError):
+        raise UserError(f"{path} holds more than numbers and plain values; nothing of it was run") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this program, which writes format {FORMAT}")
     return values
@@ -166,7 +179,7 @@ def _says_ours(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
             return name is None or b"charset_sha256" in archive.read(name)
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # a damaged archive makes zipfile raise nearly anything
         # The older project's first files are plain pickles; anything else is reported as damaged by `load`.
         with path.open("rb") as file:
             return not file.read(2).startswith(b"\x80")

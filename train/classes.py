@@ -9,8 +9,12 @@ still at chance when this start reads 47 % of glyphs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gen.sample import Recipe
@@ -47,6 +51,18 @@ def glyph_images(recipe: Recipe) -> tuple[Floats, NDArray[np.bool_]]:
     return images, fonts > 0
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of several threads differ in their last bits; a start is the same on any number of processors."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def first_rows(images: Floats, drawn: NDArray[np.bool_], classes: int, dim: int, seed: int) -> Floats:
     """Rows of unit length, float32 [classes, dim]: principal components of the images, the strong ones held down.
 
@@ -57,12 +73,12 @@ def first_rows(images: Floats, drawn: NDArray[np.bool_], classes: int, dim: int,
     rows = rng.standard_normal((classes, dim), dtype=np.float32)
     known = images[drawn]
     if len(known) > 1 and (known != known[0]).any():
-        centred = known - known.mean(axis=0)
-        strengths, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-        strengths, axes = np.sqrt(np.maximum(strengths[::-1], 0)), axes[:, ::-1]
+        centred = torch.from_numpy(known - known.mean(axis=0)).double()
+        strengths, axes = torch.linalg.eigh(centred.T @ centred)  # the strong ones last
+        strengths, axes = strengths.flip(0).clamp(min=0).sqrt(), axes.flip(1)
         kept = min(dim, len(known) - 1, int((strengths > 1e-4 * strengths[0]).sum()))
         axes, weights = axes[:, :kept], (strengths[:kept] / strengths[0]) ** -FLATTEN
-        coordinates = np.asarray(centred @ axes * weights, np.float32)
+        coordinates = (centred @ axes * weights).numpy().astype(np.float32)
         level = float(np.sqrt((coordinates**2).mean()))
         block = rows[: len(images)]
         block[drawn] = 0.1 * level * block[drawn]  # only matters for the components that there are not
@@ -70,19 +86,20 @@ def first_rows(images: Floats, drawn: NDArray[np.bool_], classes: int, dim: int,
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
+@_one_thread()
 def rows_like(rows: Floats, images: Floats, known: NDArray[np.bool_]) -> Floats:
     """Rows for the characters that a trained class matrix does not know: what its rows would be for their images.
 
     ``rows`` float32 [characters, dim] is right where ``known``; a ridge regression from glyph images to rows, fitted
     there, fills in the others.
     """
-    x, y = images[known].astype(np.float64), rows[known].astype(np.float64)
-    mean, level = x.mean(axis=0), y.mean(axis=0)
+    x, y = torch.from_numpy(images[known]).double(), torch.from_numpy(rows[known]).double()
+    mean, level = x.mean(0), y.mean(0)
     x = x - mean
     square = x.T @ x
-    square[np.diag_indices_from(square)] += RIDGE * np.trace(square) / len(square) + 1e-9
-    weights = np.linalg.solve(square, x.T @ (y - level))
+    square.diagonal().add_(RIDGE * square.trace() / len(square) + 1e-9)
+    weights = torch.linalg.solve(square, x.T @ (y - level))
+    fitted = torch.nn.functional.normalize((torch.from_numpy(images[~known]).double() - mean) @ weights + level)
     result = rows.copy()
-    fitted = (images[~known] - mean) @ weights + level
-    result[~known] = fitted / np.maximum(np.linalg.norm(fitted, axis=1, keepdims=True), 1e-9)
-    return np.asarray(result, np.float32)
+    result[~known] = fitted.numpy()
+    return result

@@ -63,7 +63,8 @@ class Data:
 class Stage:
     """A stretch of training.
 
-    ``loss``: frames learns each character at the frame of its box, ctc whole lines. ``add``: data besides what the
+    ``loss``: frames learns each character at the frame of its box, of the data that have boxes (when none have: of
+    lines drawn for it); ctc learns whole lines. ``add``: data besides what the
     command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
     left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
     the lines is drawn from characters that the network takes for one another when the stage starts.

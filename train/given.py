@@ -163,11 +163,22 @@ class Short:
 
 
 def open_stage(given: Given, stage: Stage, hard: Path | None = None) -> tuple[list[Source], list[float]]:
-    """The training lines of a stage, with their weights; ``hard``: a text whose lines are the stage's confusions."""
+    """The training lines of a stage, with their weights; ``hard``: a text whose lines are the stage's confusions.
+
+    The loss frames takes sources that have boxes, and lines drawn for it when none has. Raises `UserError`.
+    """
     sets = list(stage.sets)
     if stage.longest is not None:
         sets += ["corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
     sources, weights = given.open("train", stage.add, sets)
+    if stage.loss == "frames":
+        boxed = [_has_boxes(source) for source in sources]
+        if not any(boxed):
+            sources, weights = replace(given, places=(given.recipe,)).open("train", sets=sets)
+            boxed = [True] * len(sources)
+        total = sum(weight for weight, has in zip(weights, boxed) if has)
+        weights = [weight / total for weight, has in zip(weights, boxed) if has]
+        sources = [source for source, has in zip(sources, boxed) if has]
     if stage.longest is not None:
         sources = [source if source.blocks is None else Short(source, stage.longest) for source in sources]
     if hard is not None:
@@ -176,6 +187,12 @@ def open_stage(given: Given, stage: Stage, hard: Path | None = None) -> tuple[li
         sources, share = [*sources, *more], stage.confusions
         weights = [weight * (1 - share) for weight in weights] + [weight * share for weight in shares]
     return sources, weights
+
+
+def _has_boxes(source: Source) -> bool:
+    """Whether a source knows where its characters are; one line tells for all."""
+    empty = source.blocks is not None and not source.blocks.sum()
+    return not empty and source.read([0])[0].boxes is not None
 
 
 def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool) -> None:

@@ -1,6 +1,6 @@
 """A step of learning: batch to loss to moved parameters, in the precision of the device.
 
-python -m tools.bench_loader --step
+python -m tools.bench_step
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ class Learner:
         }
 
     def load(self, state: dict[str, dict[str, object]]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`; what the configuration says now about weight decay holds."""
         self.net.load_state_dict(state["net"])
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, decay in zip(self.optimizer.param_groups, decays):
+            group["weight_decay"] = decay
         self.scaler.load_state_dict(state["scaler"])

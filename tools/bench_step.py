@@ -1,0 +1,76 @@
+"""Lines a second of a training step: both networks, over the whole charset, in the precision of the device.
+
+python -m tools.bench_step --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from train.config import Crnn, Learning, Lite, Stage
+from train.data import Batch
+from train.dist import World
+from train.model import build, macs, parameter_count
+from train.objective import Learner
+
+CLASSES, WIDTH, CHARACTERS = 30_656, 320, 11
+
+
+def noise(batch: int) -> Batch:
+    """A batch of noise with labels: what a step computes does not depend on what the lines show."""
+    rng = np.random.Generator(np.random.Philox(key=np.array([1, batch], np.uint64)))
+    labels = torch.from_numpy(rng.integers(1, CLASSES, batch * CHARACTERS))
+    return Batch(
+        torch.from_numpy(rng.integers(0, 256, (batch, 1, 32, WIDTH), np.uint8)),
+        torch.full((batch,), WIDTH),
+        labels,
+        torch.full((batch,), CHARACTERS),
+        torch.linspace(14, WIDTH - 14, CHARACTERS).repeat(batch),
+        ("",) * batch,
+        np.zeros((batch, 2), np.int64),
+    )
+
+
+def measure(model: Lite | Crnn, loss: str, batch: int, rounds: int, device: torch.device) -> tuple[float, str]:
+    """Median lines a second of a network and loss, and the precision it ran in."""
+    torch.manual_seed(1)
+    learner = Learner(build(model, CLASSES), Learning(), World(0, 1, 0, 1, device), seed=1)
+    stage, lines = Stage(name="bench", lines=1, loss=loss), noise(batch).to(device)  # type: ignore[arg-type]
+    seconds = []
+    for number in range(rounds + 1):
+        begin = time.perf_counter()
+        float(learner.step(lines, stage, rounds + 1, number, number)[0])
+        seconds.append(time.perf_counter() - begin)
+    return batch / statistics.median(seconds[1:]), learner.precision
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bench_step", description="How fast a network learns.")
+    parser.add_argument("--rounds", type=int, default=5, help="steps that are timed (default: 5)")
+    parser.add_argument("--batch", type=int, default=None, help="lines (default: 48 on a CPU, 384 on a GPU)")
+    args = parser.parse_args(argv)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = args.batch or (384 if device.type == "cuda" else 48)
+    print(f"| {WIDTH} px, batch {batch}, {torch.get_num_threads()} threads | parameters | M mult. | lines/s | |")
+    print("|---|---|---|---|---|")
+    for name, model, loss in (
+        ("lite, frames", Lite(), "frames"),
+        ("lite, ctc", Lite(), "ctc"),
+        ("crnn, ctc", Crnn(kind="crnn"), "ctc"),
+    ):
+        net = build(model, CLASSES)
+        rate, precision = measure(model, loss, batch, max(1, args.rounds), device)
+        print(f"| {name} | {parameter_count(net):,} | {macs(net) / 1e6:,.0f} | {rate:.1f} | {precision} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
