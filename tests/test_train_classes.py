@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from train.classes import SMALL, Floats, first_rows, glyph_images, rows_like
 SOME = "王玉龘己已末未大太一口i，m。2"
 NOWHERE = "\ue000"  # for private use: no font draws it
 DIM = 64
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,16 @@ def test_only_what_has_no_glyph_is_random(
     assert np.array_equal(rows, again)
     np.testing.assert_allclose(other[drawn], rows[drawn], atol=1e-5)
     assert (np.abs(other - rows)[~drawn].max(axis=1) > 0.05).all()
+
+
+def test_threads_change_no_bit(recipe: Recipe, glyphs: tuple[Floats, NDArray[np.bool_]], rows: Floats) -> None:
+    """A run starts the same alone, under torchrun, and on another machine."""
+    torch.set_num_threads(2)
+    try:
+        assert np.array_equal(first_rows(*glyphs, len(recipe.charset) + 1, DIM, 1), rows)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 @given(st.integers(0, 8), st.integers(0, 3), st.sampled_from([8, 16]), st.booleans(), st.integers(0, 3))

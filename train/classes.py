@@ -100,6 +100,6 @@ def rows_like(rows: Floats, images: Floats, known: NDArray[np.bool_]) -> Floats:
     square.diagonal().add_(RIDGE * square.trace() / len(square) + 1e-9)
     weights = torch.linalg.solve(square, x.T @ (y - level))
     fitted = torch.nn.functional.normalize((torch.from_numpy(images[~known]).double() - mean) @ weights + level)
-    result = rows.copy()
+    result: Floats = rows.copy()
     result[~known] = fitted.numpy()
     return result
