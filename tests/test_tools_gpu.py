@@ -113,6 +113,14 @@ def test_half_a_batch_leaves_the_lines_to_go_as_they_were() -> None:
     assert gpu_schedule.halve(found, 130) == found  # 12 lanes do not share 6 lines
 
 
+def test_a_run_that_goes_on_keeps_its_lengths_and_takes_new_rates() -> None:
+    config, held = _stages((2400, 24, "frames"), (4800, 48, "ctc")), _stages((999, 12, "frames"), (77, 24, "ctc"))
+    lower = replace(config, stages=tuple(replace(stage, lr=1e-4) for stage in config.stages))
+    found = gpu_schedule.fitted(lower, held)
+    assert [(stage.lr, stage.batch, stage.lines) for stage in found.stages] == [(1e-4, 12, 999), (1e-4, 24, 77)]
+    assert gpu_schedule.fitted(lower, _stages((2400, 24, "frames"))) == lower
+
+
 def test_rates_leave_the_first_half_out(tmp_path: Path) -> None:
     lines = [{"step": k, "stage": "a", "lines_per_s": 1e6 if k < 4 else 100.0 * (k % 2 + 1)} for k in range(8)]
     text = "\n".join(map(json.dumps, [*lines, {"step": 8, "lines": 3}])) + '\n{"step": 9, "sta'
@@ -255,21 +263,27 @@ def test_legs_in_a_bare_copy_to_the_end_and_on_another_machine(tmp_path: Path) -
     tree = tmp_path / "tree"
     for name in ("gen", "train", "tools", "configs"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    middle = tmp_path / "middle"
     for number, said in enumerate(_rehearse(tree, tmp_path, 40)):
+        if _step(tmp_path) and not middle.exists():
+            shutil.copytree(tmp_path / "back", middle)
         if "the run is done" in said or number == 7:
             break
     assert "the run is done" in said
     assert _step(tmp_path) == gpu_schedule.steps(load_config(str(tmp_path / "back/stages.yaml")))
 
     shutil.rmtree(tmp_path / "machine")  # given back too early: the next one gets all again, and the state
+    shutil.rmtree(tmp_path / "back")
+    shutil.move(middle, tmp_path / "back")
+    before = _step(tmp_path)
     shutil.copytree(tmp_path / "back", tmp_path / "carried/state")
     assert "not here yet: part 1 of" in _leg(tree, tmp_path)
-    for number in ("1", "2"):
+    for name in ("1", "2"):
         shutil.rmtree(tmp_path / "carried", ignore_errors=True)
-        shutil.copytree(tmp_path / "packed" / number, tmp_path / "carried" / number)
-        said = _leg(tree, tmp_path, "--seconds", "60")
-    assert f"going on from what was brought back after step {_step(tmp_path)}" in said
-    assert "the run is done" in said
+        shutil.copytree(tmp_path / "packed" / name, tmp_path / "carried" / name)
+        said = _leg(tree, tmp_path, "--seconds", "80", "--left", str(200 + gpu_leg.RESERVE))
+    assert f"going on from what was brought back after step {before}" in said
+    assert _step(tmp_path) > before
 
 
 @pytest.mark.long

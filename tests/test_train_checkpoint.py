@@ -142,6 +142,25 @@ def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
         load_newest(tmp_path)
 
 
+@pytest.mark.parametrize("point", [0, 1])
+def test_stopped_at_a_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int) -> None:
+    """There is a whole checkpoint, and nothing to be said about another, before each of the two."""
+    last, previous, replace, calls = tmp_path / LAST, tmp_path / PREVIOUS, os.replace, iter(range(9))
+    save(last, {**make()[1], "step": 1})
+
+    def stop(source: Path, target: Path) -> None:
+        if next(calls) == point:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save(last, {**make()[1], "step": 2}, keep=previous)
+    values, notes = load_newest(tmp_path)
+    assert values is not None
+    assert (values["step"], notes) == (1, [])
+
+
 class Payload:
     """Runs a command when it is unpickled."""
 

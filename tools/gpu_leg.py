@@ -177,7 +177,7 @@ def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], c
     clock.starting = float(starting.read_text()) if starting.exists() else 0.0
     values = checkpoint.load_newest(run)[0]
     if values:
-        config = _written(plan, values["config"])  # with the stages as they were fitted last
+        config = gpu_schedule.fitted(config, _written(plan, values["config"]))
     while True:
         values = checkpoint.load_newest(run)[0]
         step = values["step"] if values else 0
@@ -221,7 +221,8 @@ def bring_back(home: Path, out: Path) -> int:
     step = int(export(home / "run", out)["step"])
     shutil.copyfile(home / "stages.yaml", out / "stages.yaml")
     for path in (home / "run" / METRICS, home / "train.log"):
-        (out / f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes()))
+        if path.exists():
+            (out / f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes()))
     return step
 
 
@@ -240,6 +241,8 @@ def leg(clock: Clock, args: argparse.Namespace, given: Sequence[str]) -> int:
     print(f"glyphs and kernels are ready after {time.monotonic() - begin:.0f} s")
     if (args.home / STATE).is_dir() and not run.exists():
         print(f"going on from what was brought back after step {restore(args.home / STATE, run)}")
+        for path in (args.home / STATE).glob(f"{METRICS}.xz"):
+            (run / METRICS).write_bytes(lzma.decompress(path.read_bytes()))
     code, done = learn(clock, args.home, given, more, load_config(arguments.config, arguments.set))
     if any(run.glob("*.pt")):
         step = bring_back(args.home, args.out)

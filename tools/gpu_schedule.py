@@ -55,6 +55,15 @@ def fit(config: TrainConfig, step: int, seconds: float, known: Mapping[str, floa
     return replace(config, stages=tuple(stages))
 
 
+def fitted(config: TrainConfig, held: TrainConfig) -> TrainConfig:
+    """A configuration with the lengths and batches that its stages have in another, of a checkpoint; as it is where
+    the two have other stages."""
+    if [stage.name for stage in config.stages] != [stage.name for stage in held.stages]:
+        return config
+    pairs = zip(config.stages, held.stages)
+    return replace(config, stages=tuple(replace(one, lines=other.lines, batch=other.batch) for one, other in pairs))
+
+
 def halve(config: TrainConfig, step: int) -> TrainConfig:
     """The same lines still to go in half as large batches, for the stage at ``step`` and later ones of its loss: it
     ran out of memory. As it is when a batch cannot be halved."""
