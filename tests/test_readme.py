@@ -89,7 +89,11 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
         if "train" in words:
             words += ["--steps", "2", "--set", "data.val=8", "--set", "data.workers=0", "--device", "cpu"]
             words += [] if "--charset" in words or not any("gen:" in word for word in words) else [*CHARSET]
-        if words[2] in ("gen", "tools.preview", "tools.import_lines") and "--charset" not in words and "--finish" not in words:
+        if (
+            words[2] in ("gen", "tools.preview", "tools.import_lines")
+            and "--charset" not in words
+            and "--finish" not in words
+        ):
             words += CHARSET
         if words[2] == "tools.bench_loader":  # there is one small shard
             words += ["--workers", "1", "--rounds", "1"]

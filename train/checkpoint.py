@@ -130,7 +130,10 @@ def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     for name in (LAST, PREVIOUS):
         if (folder / name).exists():
             try:
-                return load(folder / name), notes
+                values = load(folder / name)
+                if notes:
+                    (folder / LAST).unlink(missing_ok=True)  # or the next save would put it in place of this one
+                return values, notes
             except UserError as error:
                 notes.append(str(error))
     if notes:
@@ -145,11 +148,14 @@ def load_weights(path: str | Path, charset: Charset | None = None, direction: st
     Raises `UserError`.
     """
     path = Path(path)
-    if path.is_file() and not _says_ours(path):
+    if path.is_file() and not says_ours(path):
         from train.legacy import load_legacy
 
         if charset is None:
-            raise UserError(f"{path} does not say its charset: give the list it was trained with, --charset FILE")
+            raise UserError(
+                f"{path} does not say its charset: give the list it was trained with, --charset FILE "
+                "(--init-charset FILE where it is given with --init)"
+            )
         return load_legacy(path, charset, direction)
     values = load(path)
     try:
@@ -173,7 +179,7 @@ def _full(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
-def _says_ours(path: Path) -> bool:
+def says_ours(path: Path) -> bool:
     """A cheap look: our files are zip archives whose pickle names the key ``charset_sha256``."""
     try:
         with zipfile.ZipFile(path) as archive:

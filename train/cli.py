@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from gen import paths
 from gen.charset import load_charset
@@ -57,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", metavar="N", help="stop after step N of the whole run (default: the end of the stages)")
     add("--seed", type=int, metavar="S", help="of everything random (default: the configuration's)")
     add("--init", metavar="W", help="start from these weights; new characters start from their glyphs")
+    add("--init-charset", metavar="FILE", help="what a checkpoint of the older project in --init was trained with")
     add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     add("--skip-bad-shards", type=int, default=0, metavar="N", help="go on without up to N shards that cannot be read")
     add("--cache", metavar="DIR", help="for shards from a URL (default: the user's cache)")
@@ -74,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return train(args, world)
     except UserError as error:
         print(f"python -m train: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        place = error.filename or args.out
+        print(f"python -m train: {place}: {error.strerror or error}; the last checkpoint is kept", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("python -m train: stopped before the first step", file=sys.stderr)
@@ -129,10 +136,25 @@ def train(args: argparse.Namespace, world: World) -> int:
     if not world.first:
         stopped = loop.run(None, validation)
     else:
-        with Record(out, loop.step, setting.steps) as record:
+        with _alone(out), Record(out, loop.step, setting.steps) as record:
             stopped = loop.run(record, validation)
     say(_end(loop, setting, args, stopped))
     return 130 if stopped == 2 else 0
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold a run's folder; another run in it would write the same files. Raises `UserError`."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"another run writes to {out}: wait for it, stop it, or give another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _config(args: argparse.Namespace, world: World) -> TrainConfig:
@@ -186,7 +208,8 @@ def _first_parameters(args: argparse.Namespace, setting: Setting, net: Any, sour
         return glyph_recipe(sources, codec, setting.given.ingredients, processors())
 
     if args.init:
-        weights = checkpoint.load_weights(args.init, None, args.direction)
+        charset = load_charset(args.init_charset) if args.init_charset else None
+        weights = checkpoint.load_weights(args.init, charset, args.direction)
         setting.about["init"] = {"path": Path(args.init).name, **weights.about}
         return [f"starting from {args.init}", *start_from_weights(net, codec, weights, recipe)]
     if config.model.kind == "lite" and config.learning.start == "glyphs":

@@ -51,6 +51,7 @@ class Loop:
         self.average = Average(learner.net, setting.config.learning.ema)
         self._reader = copy.deepcopy(learner.net)  # holds the averaged parameters while they read
         self._pending: tuple[int, Tensor, Tensor, Batch, dict[str, Any]] | None = None
+        self._record: Record | None = None
         self._stop = 0  # the signal that asked for it
         self._saved = -1
         self._failure: UserError | None = None
@@ -63,6 +64,12 @@ class Loop:
         Raises `UserError` when it is of another network or charset.
         """
         values, notes = checkpoint.load_newest(self.setting.out)
+        found = self.world.gather(None if values is None else values["step"])
+        if len(set(found)) > 1:
+            raise UserError(
+                f"the processes find checkpoints of different steps in {self.setting.out}: {found}; it must be one "
+                "folder that all machines see, or be copied to each of them"
+            )
         if values is None:
             return notes
         here = self._description()
@@ -77,6 +84,7 @@ class Loop:
         self.learner.load(values)
         self.average.load(values["ema"], values["ema_steps"])
         self.step, self.best, self._saved = values["step"], values["best"], values["step"]
+        self.setting.about = {**values["about"], **self.setting.about}
         known = {*self.setting.given.excluded, *map(tuple, values["excluded"])}
         self.setting.given = replace(self.setting.given, excluded=tuple(sorted(known)))
         notes.append(f"going on from step {self.step} of {self.setting.steps}")
@@ -121,10 +129,11 @@ class Loop:
 
         Raises `UserError` for what the user can mend; the last checkpoint is then as good as it was.
         """
+        self._record = record
         with _signals(self):
             for leg in self.setting.legs:
                 while self.step < min(leg.last, self.setting.steps) and not self._stop:
-                    self._run_leg(leg, record, validation)
+                    self._run_leg(leg, validation)
             self.save()
         if self.world.first and not self._stop:
             self.save_weights(WEIGHTS)
@@ -134,12 +143,10 @@ class Loop:
         """A signal handler: the step under way is finished and the state saved."""
         self._stop = number
 
-    def _run_leg(self, leg: Leg, record: Record | None, validation: Validation | None) -> None:
+    def _run_leg(self, leg: Leg, validation: Validation | None) -> None:
         """Steps of a stage until its end, a signal, or a bad shard, after which it is called again."""
         setting, world = self.setting, self.world
         sources, weights = self._open(leg)
-        if leg.stage.loss == "frames" or self.step == leg.first:
-            check_labels(sources, setting.codec, self.learner.net, leg.stage.loss == "frames")
         data = setting.config.data
         plan = Plan(
             sources, weights, seed=setting.config.seed * 1000 + leg.number, batch=leg.batch,
@@ -163,7 +170,7 @@ class Loop:
             loss, norm, lr = self.learner.step(
                 batch.to(world.device), leg.stage, leg.last - leg.first, self.step - leg.first, self.step
             )
-            self._settle(record)
+            self._settle()
             self.average.update(self.learner.net)
             now = time.perf_counter()
             values = {
@@ -175,13 +182,12 @@ class Loop:
             self._pending = self.step, loss, norm, batch, values
             ends = self.step == leg.first + last
             if validation is not None and (ends or self.step % keep.validate == 0):
-                self._settle(record)
-                self._validate(validation, record)
-            if ends or self.step % keep.every == 0:
-                self._settle(record)
+                self._settle()
+                self._validate(validation)
+                begin = time.perf_counter()
+            if ends or self.step % keep.every == 0 or (keep.history and self.step % keep.history == 0):
                 self.save()
                 begin = time.perf_counter()
-        self._settle(record)
 
     def _open(self, leg: Leg) -> tuple[list[Source], list[float]]:
         """The sources of a stage and their weights, without bad shards where these may be skipped."""
@@ -189,7 +195,10 @@ class Loop:
         while True:
             failure, opened = None, None
             try:
-                opened = open_stage(self.setting.given, leg.stage, hard)
+                setting = self.setting
+                opened = open_stage(setting.given, leg.stage, hard, setting.config.seed * 1000 + leg.number)
+                if self.step == leg.first or leg.stage.loss == "frames":
+                    check_labels(opened[0], setting.codec, self.learner.net, leg.stage.loss == "frames")
             except UserError as error:
                 failure = error
             given = without_bad(self.setting.given, failure, self.setting.skip, self.world)
@@ -222,7 +231,7 @@ class Loop:
         assert given is not None
         self.setting.given = given
 
-    def _settle(self, record: Record | None = None) -> None:
+    def _settle(self) -> None:
         """Look at the loss of the step before, which the device has computed by now, and write it down."""
         if self._pending is None:
             return
@@ -234,20 +243,21 @@ class Loop:
             report = self.setting.out / "diverged.json"
             if self.world.first:
                 report.write_text(json.dumps({"step": step, "ids": batch.ids.tolist(), "texts": batch.texts}))
+            kept = f"the checkpoint of step {self._saved} is kept" if self._saved > 0 else "there is no checkpoint yet"
             raise UserError(
                 f"the loss of step {step} is {value} and the norm of its gradient {size}; its batch is in {report}, "
-                f"the checkpoint of step {max(0, self._saved)} is kept: lower lr or clip, or look at these lines"
+                f"{kept}: lower lr or clip, or look at these lines"
             )
-        if record is not None:
-            record.step({"step": step, "loss": round(value, 5), "norm": round(size, 4), **values})
+        if self._record is not None:
+            self._record.step({"step": step, "loss": round(value, 5), "norm": round(size, 4), **values})
 
-    def _validate(self, validation: Validation, record: Record | None) -> None:
+    def _validate(self, validation: Validation) -> None:
         self._reader.load_state_dict(self.average.state)
         values, pictures = validation.measure(self._reader.eval(), self.world)
         values = {"step": self.step, **values}
         self.setting.about["metrics"] = values
-        if record is not None:
-            record.validation(values, pictures)
+        if self._record is not None:
+            self._record.validation(values, pictures)
         if values["char_accuracy_folded"] > self.best:
             self.best = values["char_accuracy_folded"]
             if self.world.first:

@@ -135,7 +135,7 @@ def _own_scores(net: Lite, features: Tensor, open_: Tensor, rows: Tensor, classe
 def _own_classes(labels: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The labels of each line side by side, int64 [B, longest] (filled up with class 0), and each label's number
     among them, from 1, int64 [sum]: equal labels have equal numbers, as CTC compares them."""
-    rows = torch.nn.utils.rnn.pad_sequence(list(torch.split(labels, lengths.tolist())), batch_first=True)
+    used = torch.arange(int(lengths.max()), device=labels.device) < lengths[:, None]
+    rows = torch.zeros(used.shape, dtype=labels.dtype, device=labels.device).masked_scatter(used, labels)
     first = (rows[:, :, None] == rows[:, None, :]).int().argmax(2) + 1
-    used = torch.arange(rows.shape[1], device=labels.device) < lengths[:, None]
     return rows, first[used]

@@ -41,6 +41,7 @@ class Ingredients:
     corpus: tuple[Path, ...] = ()
     sets: tuple[str, ...] = ()
     seed: int | None = None  # None: the recipe's
+    shift: int = 0  # added to it
 
     def source(self, spec: str) -> RecipeSource:
         """The recipe of ``gen:NAME`` or ``gen:FILE``. Raises `UserError` as the generator does."""
@@ -71,7 +72,7 @@ class RenderedSource:
         not in the cache. Raises `UserError`."""
         wanted = ingredients or Ingredients()
         source = wanted.source(spec)
-        seed = source.config.seed if wanted.seed is None else wanted.seed
+        seed = (source.config.seed if wanted.seed is None else wanted.seed) + wanted.shift
         result = cls(spec, direction, source, Stream(seed, direction, split))
         result._recipe = _opened(source, workers)
         result._recipe.deck.pool(direction)  # refuses a direction in which nothing can be drawn

@@ -47,6 +47,11 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     Rows of characters that the weights do not know are made from their glyphs in the recipe, as the known ones' rows
     follow from theirs. Raises `UserError` when the networks differ in shape.
     """
+    for name in ("stride", "scale") if isinstance(net, Lite) and isinstance(weights.net, Lite) else ():
+        if getattr(weights.net, name, None) != getattr(net, name, None):
+            raise UserError(
+                f"--init: its network has another {name}, {getattr(weights.net, name, None)}: set model.{name}"
+            )
     there, here = weights.net.state_dict(), net.state_dict()
     per_class = {"matrix": 0, "transcript.weight": 1, "transcript.bias": 1}  # name: rows before the first class
     for name, tensor in here.items():
