@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 2 for what the user can mend, 130 or 143 when stopped."""
-    _mend_streams()
+    mend_streams()
     args = parser().parse_args(argv)
     args.out = os.path.expanduser(args.out)
     handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _mend_streams() -> None:
+def mend_streams() -> None:
     """A closed stderr, or a terminal that cannot write Chinese, must not cost a run its exit code."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

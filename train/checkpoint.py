@@ -84,7 +84,7 @@ def save(path: Path, values: Mapping[str, Any], keep: Path | None = None) -> Non
             os.replace(path, keep)
         os.replace(temp, path)
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) else "the disk is full, or fails"
         raise UserError(
             f"{path} cannot be written: {reason}; what was there before is kept, make room and run the same command"
         ) from None

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from gen import paths
 from gen.charset import load_charset
+from gen.cli import mend_streams
 from gen.errors import UserError
 from gen.estimate import processors
 from gen.plan import parse_size
@@ -29,14 +32,14 @@ from train import checkpoint
 from train.codec import Codec
 from train.config import Crnn, TrainConfig, load_config
 from train.dist import World, joined
-from train.given import Given, common_charset, without_bad
+from train.given import Given, common_charset, parse_place, without_bad
 from train.image import ImageSpec
 from train.loop import Loop
 from train.model import build, macs, parameter_count
 from train.objective import Learner
 from train.record import Record
 from train.rendered import Ingredients
-from train.setting import Setting, legs
+from train.setting import Setting, check_legs, legs
 from train.source import Source
 from train.start import glyph_recipe, start_from_glyphs, start_from_weights
 from train.validation import Validation
@@ -61,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add("--init", metavar="W", help="start from these weights; new characters start from their glyphs")
     add("--init-charset", metavar="FILE", help="what a checkpoint of the older project in --init was trained with")
     add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    add("--skip-bad-shards", type=int, default=0, metavar="N", help="go on without up to N shards that cannot be read")
+    add("--skip-bad-shards", type=_count, default=0, metavar="N", help="go on without up to N bad shards")
     add("--cache", metavar="DIR", help="for shards from a URL (default: the user's cache)")
     add("--charset", metavar="FILE", help="characters to learn, if not the data's; for gen: also those drawn")
     add("--fonts", nargs="+", default=[], metavar="PATH", help="fonts for gen: and for the first class matrix")
@@ -69,9 +72,17 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 also after SIGTERM, when all is saved; 2 for what the user can mend."""
+    mend_streams()
     args = parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _stop_early)
     try:
         with joined(args.device) as world:
             return train(args, world)
@@ -82,15 +93,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = error.filename or args.out
         print(f"python -m train: {place}: {error.strerror or error}; the last checkpoint is kept", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("python -m train: stopped before the first step", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print("python -m train: stopped before the first step of this run", file=sys.stderr)
+        return 0 if stopped.args == ("SIGTERM",) else 130
     except RuntimeError as error:
         if "gloo" not in str(error) and not isinstance(error, torch.distributed.DistError):
             raise
         rank, why = os.environ.get("RANK"), str(error).splitlines()[0]
         print(f"python -m train: rank {rank} lost touch with the others: {why}", file=sys.stderr, flush=True)
         os._exit(1)  # at once, for clean-up would wait for them; torchrun --max-restarts goes on from the checkpoint
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop_early(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("SIGTERM")
 
 
 def train(args: argparse.Namespace, world: World) -> int:
@@ -102,6 +119,9 @@ def train(args: argparse.Namespace, world: World) -> int:
 
     config = _config(args, world)
     given = _given(args, config)
+    out = Path(args.out).expanduser()
+    out.mkdir(parents=True, exist_ok=True)
+    check_legs(config, BATCH[world.device.type], world.size)
     given, sources = _open_all(given, args.skip_bad_shards, world)
     codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
     directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
@@ -113,7 +133,6 @@ def train(args: argparse.Namespace, world: World) -> int:
         )
     torch.manual_seed(config.seed)
     net = build(config.model, codec.classes)
-    out = Path(args.out).expanduser()
     setting = Setting(
         config, given, out, codec, directions, ImageSpec(trim=config.model.kind == "lite"),
         legs(config, BATCH[world.device.type]), _workers(config, world),
@@ -121,6 +140,8 @@ def train(args: argparse.Namespace, world: World) -> int:
         int(parse_size(args.steps, "--steps")) if args.steps else None, args.skip_bad_shards,
     )  # fmt: skip
     fresh = not any((out / name).exists() for name in (checkpoint.LAST, checkpoint.PREVIOUS))
+    if args.init and not fresh:
+        say(f"--init is not used: {out} has a checkpoint, and the run goes on from it")
     if fresh:
         for note in _first_parameters(args, setting, net, sources):
             say(note)
@@ -145,7 +166,6 @@ def train(args: argparse.Namespace, world: World) -> int:
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Hold a run's folder; another run in it would write the same files. Raises `UserError`."""
-    out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock", timeout=0)
     try:
         lock.acquire()
@@ -222,12 +242,21 @@ def _validation(setting: Setting, world: World, say: Any) -> Validation | None:
     count = setting.config.data.val
     if not count:
         return None
-    try:
-        sources, _ = setting.given.open("val")
-    except UserError as error:
-        say(f"no accuracy will be measured: {error}")
-        return None
-    return Validation(sources, setting.codec, setting.image, count, world.rank, world.size)
+    while True:
+        failure, validation = None, None
+        try:
+            sources, _ = setting.given.open("val")
+            validation = Validation(sources, setting.codec, setting.image, count, world.rank, world.size)
+        except UserError as error:
+            failure = error
+        try:
+            rest = without_bad(setting.given, failure, setting.skip, world)
+        except UserError as error:
+            say(f"no accuracy will be measured: {error}")
+            return None
+        if rest is None:
+            return validation
+        setting.given = rest
 
 
 def _summary(setting: Setting, learner: Learner, sources: Sequence[Source]) -> str:
@@ -247,11 +276,10 @@ def _summary(setting: Setting, learner: Learner, sources: Sequence[Source]) -> s
 def _end(loop: Loop, setting: Setting, args: argparse.Namespace, stopped: int) -> str:
     if stopped:
         return f"stopped and saved after step {loop.step} of {setting.steps}; the same command goes on"
-    data = " ".join(f"--data {place}" for place in args.data[:1])
+    data = f"--data {parse_place(args.data[0])[0]}"
     weights = os.path.join(args.out, checkpoint.WEIGHTS)
     metrics = setting.about.get("metrics")
     reads = f", reads {metrics['line_accuracy_folded']:.1%} of unseen lines right" if metrics else ""
     return (
-        f"done after {loop.step} steps{reads}: {weights}. Next: python -m train.evaluate --weight-path {weights} "
-        f"{data.rpartition('=')[0] or data}"
+        f"done after {loop.step} steps{reads}: {weights}. Next: python -m train.evaluate --weight-path {weights} {data}"
     )

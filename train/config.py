@@ -3,7 +3,7 @@
     python -m train --data shards/horizontal --out runs/h --steps 10 --set model.dim=64
 
 The values here are the defaults; a file in ``configs/`` states what it changes. ``null`` stands for what the device
-decides: the whole class matrix and bf16 on a GPU, sampled classes and float32 on a CPU.
+decides: the whole class matrix on a GPU, sampled classes on a CPU; bf16 where the processor computes in it.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Data:
 
     lanes: Whole = 12
     window: Whole = 1024  # samples per lane that are sorted by width together
-    workers: Number | None = None  # processes per rank that read or draw; null: one per processor, at most 16
+    workers: Number | None = None  # that read or draw, per rank; null: 1 on a CPU, up to 16 on a GPU
     cache_gb: Annotated[float, Field(gt=0)] = 20.0  # of fetched blocks on this machine
-    val: Whole = 1000  # lines of the validation split
+    val: Number = 1000  # lines of the validation split; 0: no validation
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ class Given:
     def open(self, split: str, add: Sequence[str] = (), sets: Sequence[str] = ()) -> tuple[list[Source], list[float]]:
         """All sources and their weights, which add up to 1; those of ``add`` count beside a total of 1.
 
-        A place that holds both directions gives two sources that share its weight. Raises `UserError`.
+        A place that holds both directions gives two sources that share its weight by their sizes. Raises `UserError`.
         """
         sources: list[Source] = []
         weights: list[float] = []
@@ -65,7 +66,8 @@ class Given:
             for place, weight in named:
                 found = self._open(place, split, sets)
                 sources += found
-                weights += [weight / total / len(found)] * len(found)
+                counts = [1 if source.blocks is None else int(source.blocks.sum()) for source in found]
+                weights += [weight / total * count / max(1, sum(counts)) for count in counts]
         total = sum(weights)
         return sources, [weight / total for weight in weights]
 
@@ -74,7 +76,7 @@ class Given:
         if place.startswith(PREFIX):
             ingredients = replace(self.ingredients, sets=(*self.ingredients.sets, *sets))
             return [RenderedSource.from_spec(place, direction, split, ingredients) for direction in wanted]
-        found = open_sources(place, split, self.cache, self.cache_bytes, self.excluded)
+        found = _opened(place, split, self.cache, self.cache_bytes, self.excluded, wanted)
         chosen = [source for source in found if source.direction in wanted]
         if not chosen:
             there = " and ".join(source.direction for source in found)
@@ -82,6 +84,9 @@ class Given:
                 f"--data {place} holds {there} lines, not {self.direction} ones: give the other --direction"
             )
         return [*chosen]
+
+
+_opened = lru_cache(maxsize=16)(open_sources)  # a stage needs no server to be asked again for what is known
 
 
 def without_bad(given: Given, failure: UserError | None, skip: int, world: World) -> Given | None:
@@ -96,8 +101,7 @@ def without_bad(given: Given, failure: UserError | None, skip: int, world: World
     bad = [each for each in failures if isinstance(each, BadShard)]
     known = {*given.excluded, *((each.source, each.shard) for each in bad)}
     if len(bad) < len(failures) or len(known) > skip:
-        hint = "; --skip-bad-shards N goes on without up to N such shards" if bad else ""
-        raise UserError(f"{failures[0]}{hint}")
+        raise UserError(str(failures[0]))
     return replace(given, excluded=tuple(sorted(known)))
 
 
@@ -238,5 +242,5 @@ def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool)
 def _too_long(name: str, count: int, total: int) -> str:
     return (
         f"{name}: {count} of {total} lines looked at have more characters than the network has frames for, more than "
-        "0.1 %: take a smaller model.stride, or leave such lines out (longest in the stage)"
+        "0.1 %: take a network with more frames (lite with model.stride=4), or leave such lines out (longest)"
     )

@@ -23,7 +23,7 @@ STEP = 32  # px; batches are padded to a multiple of it, so that few shapes occu
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """How weights want their lines. ``trim``: wide blank margins are cut off when reading (never in training)."""
+    """How weights want their lines. ``trim``: a reader is to cut off wide blank margins first."""
 
     height: int = 32
     trim: bool = True

@@ -72,15 +72,20 @@ class Loop:
             )
         if values is None:
             return notes
+        if "optimizer" not in values:
+            raise UserError(f"{self.setting.out / LAST} is a file of weights, no checkpoint: give it to --init instead")
         here = self._description()
         for key in ("charset_sha256", "space", "model", "directions"):
             if values[key] != here[key]:
+                told = differences({key: values[key]}, {key: here[key]})
                 raise UserError(
-                    f"the checkpoint in {self.setting.out} has {key} {_short(values[key])}, this run has "
-                    f"{_short(here[key])}: give another --out, or also --init with its weights to start from them"
+                    f"the checkpoint in {self.setting.out} is of another run, {told}: "
+                    "give another --out, or also --init with its weights to start from them"
                 )
         if changed := differences(values["config"], to_dict(self.setting.config)):
             notes.append(f"the configuration has changed since the checkpoint, and the new one holds: {changed}")
+        if changed := differences({"data": values["about"]["data"]}, {"data": self.setting.about["data"]}):
+            notes.append(f"the data have changed since the checkpoint: {changed}")
         self.learner.load(values)
         self.average.load(values["ema"], values["ema_steps"])
         self.step, self.best, self._saved = values["step"], values["best"], values["step"]
@@ -274,10 +279,6 @@ class Loop:
             self._reader.load_state_dict(self.average.state)
             find_confusions(self._reader.eval(), setting.codec, setting.given, setting.image, path, self.world)
         return path
-
-
-def _short(value: object) -> str:
-    return str(value) if len(str(value)) < 100 else str(value)[:97] + "..."
 
 
 @contextmanager

@@ -5,6 +5,7 @@ python -m tools.bench_step
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import torch
@@ -66,7 +67,9 @@ class Learner:
         module: nn.Module = Objective(self.net, self.precision)
         if world.size > 1:
             devices = [world.device.index] if cuda else None
-            module = DistributedDataParallel(module, devices, broadcast_buffers=False)
+            with warnings.catch_warnings():  # the argument that is to come instead is not in older versions
+                warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+                module = DistributedDataParallel(module, devices, broadcast_buffers=False)
         self.objective = torch.compile(module, dynamic=True) if learning.compile else module
 
     def step(self, batch: Batch, stage: Stage, steps: int, step: int, seed_step: int) -> tuple[Tensor, Tensor, float]:
@@ -101,4 +104,5 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         for group, decay in zip(self.optimizer.param_groups, decays):
             group["weight_decay"] = decay
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.scaler.is_enabled():  # empty when it was saved in another precision
+            self.scaler.load_state_dict(state["scaler"])

@@ -45,10 +45,7 @@ class Plan:
         window: int = WINDOW,
     ) -> None:
         self._sources, self._seed, self._batch, self._lanes = tuple(sources), seed, batch, lanes
-        if batch < 1 or batch % lanes:
-            near = batch // lanes * lanes
-            some = f"{near} or {near + lanes}" if near > 0 else f"{lanes}"
-            raise UserError(f"a batch of {batch} cannot be dealt to {lanes} lanes evenly: take {some}")
+        check_sizes(batch, lanes)
         self._share = batch // lanes  # of a lane in a batch
         self.steps = max(1, -(-window // self._share))
         """Steps of a window: these are planned, and their blocks needed, together."""
@@ -60,9 +57,7 @@ class Plan:
 
     def check(self, world: int) -> None:
         """Raise `UserError` when ``world`` ranks cannot share the lanes evenly."""
-        if world < 1 or self._lanes % world:
-            fit = ", ".join(str(count) for count in range(1, self._lanes + 1) if self._lanes % count == 0)
-            raise UserError(f"{world} processes cannot share the plan's {self._lanes} lanes evenly: run {fit}")
+        check_sizes(self._batch, self._lanes, world)
 
     def batch(self, step: int) -> Ints:
         """The samples of a global batch, int64 [batch, 2]: number of the source, number in it; lane by lane."""
@@ -133,6 +128,17 @@ class Plan:
         batches: Ints = portions.swapaxes(0, 1).reshape(self.steps, self._batch, 2)
         _generator(self._seed, _BATCHES, number).shuffle(batches)
         return batches
+
+
+def check_sizes(batch: int, lanes: int, world: int = 1) -> None:
+    """Raise `UserError` unless a batch can be dealt to lanes, and these to processes, evenly."""
+    if batch < 1 or batch % lanes:
+        near = batch // lanes * lanes
+        some = f"{near} or {near + lanes}" if near > 0 else f"{lanes}"
+        raise UserError(f"a batch of {batch} cannot be dealt to {lanes} lanes evenly: take {some}")
+    if world < 1 or lanes % world:
+        fit = ", ".join(str(count) for count in range(1, lanes + 1) if lanes % count == 0)
+        raise UserError(f"{world} processes cannot share the plan's {lanes} lanes evenly: run {fit}")
 
 
 class _Deck:

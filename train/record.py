@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ class Record:
         if not self._path.exists():
             return
         kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
@@ -105,7 +106,7 @@ class Record:
 
     def say(self, text: str) -> None:
         """A line for people, with the time."""
-        tqdm.write(f"{time.strftime('%H:%M:%S')} {text}")
+        tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
 
 
 def sheet(lines: Sequence[tuple[NDArray[np.uint8], str, str]]) -> NDArray[np.uint8]:

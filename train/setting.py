@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gen.config import load_recipe
+from gen.errors import UserError
 from train.codec import Codec
 from train.config import Stage, TrainConfig
 from train.given import Given
 from train.image import ImageSpec
+from train.plan import check_sizes
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ def legs(config: TrainConfig, batch: int) -> list[Leg]:
         result.append(Leg(number, stage, first, last, size))
         first = last
     return result
+
+
+def check_legs(config: TrainConfig, batch: int, world: int) -> None:
+    """Refuse at the start what a later stage could not do. Raises `UserError` naming the stage."""
+    for leg in legs(config, batch):
+        try:
+            check_sizes(leg.batch, config.data.lanes, world)
+            load_recipe(None, leg.stage.sets)
+        except UserError as error:
+            raise UserError(f"stage {leg.stage.name}: {error}") from None
 
 
 @dataclass

@@ -162,6 +162,10 @@ class ShardSource:
         return ShardSource(self._place, self._manifest, parts)
 
 
+class NoSamples(UserError):
+    """A set without samples of a split."""
+
+
 def open_source(
     place: str,
     split: str,
@@ -191,15 +195,30 @@ def open_sources(
     cache: Path | None = None,
     cache_bytes: int = CACHE_BYTES,
     exclude: Collection[tuple[str, str]] = (),
+    directions: Sequence[str] = DIRECTIONS,
 ) -> list[ShardSource]:
-    """As `open_source`, or the sources of all directions that ``place`` holds."""
+    """As `open_source`, or the sources of those ``directions`` that ``place`` holds and has samples of the split for.
+
+    Raises `UserError` also when one of them is there without its manifest.
+    """
     top = _place(place, cache, cache_bytes)
     found: list[ShardSource] = []
+    empty: UserError | None = None
     with suppress(Missing):
         return [_open(top, split, exclude)]
-    for direction in DIRECTIONS:
-        with suppress(Missing):
+    for direction in directions:
+        try:
             found.append(_open(top.inside(direction), split, exclude))
+        except Missing:
+            if "://" not in place and any(Path(place, direction).glob("*.tar")):
+                raise UserError(
+                    f"{place}/{direction} has shards and no {MANIFEST}: if they are still being generated, wait, or "
+                    "write it with python -m gen --finish; for one direction only, name its directory"
+                ) from None
+        except NoSamples as error:
+            empty = error
+    if empty is not None and not found:
+        raise empty
     return found or [open_source(place, split, cache, cache_bytes, exclude)]
 
 
@@ -215,7 +234,7 @@ def _open(place: Place, split: str, exclude: Collection[tuple[str, str]]) -> Sha
     manifest = _read_manifest(place)
     entries = manifest.splits.get(split, ())
     if not sum(entry.count for entry in entries):
-        raise UserError(f"{place} has no {split} samples: give another --split, or another set")
+        raise NoSamples(f"{place} has no {split} samples: give another --split, or another set")
     entries = tuple(entry for entry in entries if (str(place), entry.name) not in exclude)
     if not entries:
         raise UserError(f"{place}: no shard is left once the bad ones are skipped")
