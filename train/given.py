@@ -205,12 +205,13 @@ def _has_boxes(source: Source) -> bool:
     return not empty and source.read([0])[0].boxes is not None
 
 
-def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool) -> None:
-    """Look at what is to be learned before hours go into it.
+def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool) -> list[str]:
+    """Look at what is to be learned before hours go into it; what is to be told about lines that teach nothing.
 
     Raises `UserError` when more than one in a thousand lines has a label that its frames cannot hold, a label has a
     character that the run lacks, or ``boxes`` are needed and there are none.
     """
+    notes = []
     for source in sources:
         total = LOOKED_AT if source.blocks is None else int(source.blocks.sum())
         if total == 0:
@@ -237,6 +238,10 @@ def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool)
         expected = TOLERATED * len(ids)
         if bad > expected + 3 * expected**0.5:  # what chance adds in a look at some of them
             raise UserError(_too_long(source.name, bad, len(ids)))
+        if short or bad:
+            count, looked = (short, total) if short else (bad, len(ids))
+            notes.append(f"{source.name}: {count} of {looked} lines are too long for their frames and teach nothing")
+    return notes
 
 
 def _too_long(name: str, count: int, total: int) -> str:

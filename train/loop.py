@@ -203,7 +203,10 @@ class Loop:
                 setting = self.setting
                 opened = open_stage(setting.given, leg.stage, hard, setting.config.seed * 1000 + leg.number)
                 if self.step == leg.first or leg.stage.loss == "frames":
-                    check_labels(opened[0], setting.codec, self.learner.net, leg.stage.loss == "frames")
+                    boxes = leg.stage.loss == "frames"
+                    for note in check_labels(opened[0], setting.codec, self.learner.net, boxes):
+                        if self._record is not None:
+                            self._record.say(note)
             except UserError as error:
                 failure = error
             given = without_bad(self.setting.given, failure, self.setting.skip, self.world)
