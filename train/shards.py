@@ -210,7 +210,7 @@ def open_sources(
         try:
             found.append(_open(top.inside(direction), split, exclude))
         except Missing:
-            if "://" not in place and any(Path(place, direction).glob("*.tar")):
+            if "://" not in place and list(Path(place, direction).glob("*.tar")):
                 raise UserError(
                     f"{place}/{direction} has shards and no {MANIFEST}: if they are still being generated, wait, or "
                     "write it with python -m gen --finish; for one direction only, name its directory"
