@@ -59,12 +59,21 @@ def drafts(cache: Path) -> list[Path]:
     return list(cache.rglob("*.tmp"))
 
 
+def logged(folder: Path) -> str:
+    """The access log of nginx once it has come to rest: a request is noted after its answer is sent."""
+    text, last = (folder / "access.log").read_text(), ""
+    while text != last:
+        time.sleep(0.3)
+        last, text = text, (folder / "access.log").read_text()
+    return text
+
+
 def test_nginx_gives_the_bytes_of_the_disk(root: Path, truth: list[bytes], tmp_path: Path) -> None:
     with nginx(root, tmp_path / "nginx", "rewrite ^/old/(.*)$ /horizontal/$1 redirect;") as url:
         source, records = read(f"{url}/horizontal/", tmp_path / "cache")
         assert records == truth
         assert source.name == f"{url}/horizontal/"
-        requests = (tmp_path / "nginx" / "access.log").read_text().count("train-")
+        requests = logged(tmp_path / "nginx").count("train-")
         assert requests == len(source.blocks) + 4  # each block and each sidecar once
         again, records = read(f"{url}/horizontal", tmp_path / "cache")
         assert records == truth
@@ -72,7 +81,7 @@ def test_nginx_gives_the_bytes_of_the_disk(root: Path, truth: list[bytes], tmp_p
         order = np.random.default_rng(1).permutation(N)
         assert copy.records(order) == [truth[k] for k in order]
         assert [each.direction for each in open_sources(url, "val", tmp_path / "cache")] == ["horizontal"]
-        assert (tmp_path / "nginx" / "access.log").read_text().count("/train-") == requests
+        assert logged(tmp_path / "nginx").count("/train-") == requests
         assert read(f"{url}/old", tmp_path / "another")[1] == truth
         with pytest.raises(UserError, match=rf"{url}/train/{MANIFEST}: the server answers 404"):
             open_sources(f"{url}/train", "train", tmp_path / "cache")
@@ -82,18 +91,15 @@ def test_nginx_without_ranges_sends_each_tar_once(root: Path, truth: list[bytes]
     with nginx(root, tmp_path / "nginx", "max_ranges 0;") as url:
         source, records = read(f"{url}/horizontal", tmp_path / "cache")
         assert records == truth
-        log = (tmp_path / "nginx" / "access.log").read_text()
+        log = logged(tmp_path / "nginx")
         assert len(source.blocks) > 8
         whole = [
             f'GET /horizontal/train-00000{k}.tar HTTP/1.1" 200 {(root / f"horizontal/train-00000{k}.tar").stat().st_size} '
             for k in range(4)
         ]
-        assert [log.count(line) for line in whole] == [
-            3,
-            1,
-            1,
-            1,
-        ]  # before it is known: a block at the start, and one not
+        counts = [log.count(line) for line in whole]
+        assert counts[1:] == [1, 1, 1]
+        assert 1 <= counts[0] <= 3  # before it is known two answers are broken off, which may have been sent whole
 
 
 # How often an answer is spoilt before the right one comes. A body that breaks off is continued from there.

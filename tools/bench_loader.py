@@ -73,6 +73,8 @@ def open_bench(place: str, batch: int, workers: int, samples: int) -> Bench:
     tars = tuple(str(path) for path in sorted(Path(place).glob("train-*.tar")))
     if not 0 <= workers <= len(tars):
         raise UserError(f"--workers {workers}: webdataset needs a shard for each worker, and {place} has {len(tars)}")
+    if len(source) < batch:
+        raise UserError(f"--batch {batch}: {place} holds {len(source)} lines; generate more, or give a smaller --batch")
     Plan([source], [1], seed=1, batch=batch)  # refuses batches that do not fit
     return Bench(source, tars, batch, workers, max(1, samples // batch))
 
