@@ -244,7 +244,7 @@ def leg(clock: Clock, args: argparse.Namespace, given: Sequence[str]) -> int:
         for path in (args.home / STATE).glob(f"{METRICS}.xz"):
             (run / METRICS).write_bytes(lzma.decompress(path.read_bytes()))
     code, done = learn(clock, args.home, given, more, load_config(arguments.config, arguments.set))
-    if any(run.glob("*.pt")):
+    if list(run.glob("*.pt")):
         step = bring_back(args.home, args.out)
         for name, rate in gpu_schedule.rates(run / METRICS).items():
             print(f"stage {name}: {rate:,.0f} lines/s")

@@ -32,7 +32,7 @@ from train import checkpoint
 from train.codec import Codec
 from train.config import Crnn, TrainConfig, load_config
 from train.dist import World, joined
-from train.given import Given, common_charset, parse_place, without_bad
+from train.given import Given, common_charset, open_agreed, parse_place
 from train.image import ImageSpec
 from train.loop import Loop
 from train.model import build, macs, parameter_count
@@ -121,8 +121,9 @@ def train(args: argparse.Namespace, world: World) -> int:
     given = _given(args, config)
     out = Path(args.out).expanduser()
     out.mkdir(parents=True, exist_ok=True)
-    check_legs(config, BATCH[world.device.type], world.size)
-    given, sources = _open_all(given, args.skip_bad_shards, world)
+    stages = legs(config, BATCH[world.device.type])
+    check_legs(stages, config.data.lanes, world.size)
+    given, (sources, _) = open_agreed(given, args.skip_bad_shards, world, lambda given: given.open("train"))
     codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
     directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
     given = given.settled(codec.charset, directions)
@@ -135,7 +136,7 @@ def train(args: argparse.Namespace, world: World) -> int:
     net = build(config.model, codec.classes)
     setting = Setting(
         config, given, out, codec, directions, ImageSpec(trim=config.model.kind == "lite"),
-        legs(config, BATCH[world.device.type]), _workers(config, world),
+        stages, _workers(config, world),
         {"data": [_about(source) for source in sources], "seed": config.seed, "revision": checkpoint.revision()},
         int(parse_size(args.steps, "--steps")) if args.steps else None, args.skip_bad_shards,
     )  # fmt: skip
@@ -193,21 +194,6 @@ def _given(args: argparse.Namespace, config: TrainConfig) -> Given:
     return Given(tuple(args.data), direction, ingredients, cache, int(config.data.cache_gb * 2**30))
 
 
-def _open_all(given: Given, skip: int, world: World) -> tuple[Given, list[Source]]:
-    """The training sources, without bad shards where these may be skipped; the data without them."""
-    while True:
-        failure, sources = None, None
-        try:
-            sources, _ = given.open("train")
-        except UserError as error:
-            failure = error
-        rest = without_bad(given, failure, skip, world)
-        if rest is None:
-            assert sources is not None
-            return given, sources
-        given = rest
-
-
 def _workers(config: TrainConfig, world: World) -> int:
     if config.data.workers is not None:
         return config.data.workers
@@ -242,21 +228,17 @@ def _validation(setting: Setting, world: World, say: Any) -> Validation | None:
     count = setting.config.data.val
     if not count:
         return None
-    while True:
-        failure, validation = None, None
-        try:
-            sources, _ = setting.given.open("val")
-            validation = Validation(sources, setting.codec, setting.image, count, world.rank, world.size)
-        except UserError as error:
-            failure = error
-        try:
-            rest = without_bad(setting.given, failure, setting.skip, world)
-        except UserError as error:
-            say(f"no accuracy will be measured: {error}")
-            return None
-        if rest is None:
-            return validation
-        setting.given = rest
+
+    def load(given: Given) -> Validation:
+        sources, _ = given.open("val")
+        return Validation(sources, setting.codec, setting.image, count, world.rank, world.size)
+
+    try:
+        setting.given, validation = open_agreed(setting.given, setting.skip, world, load)
+    except UserError as error:
+        say(f"no accuracy will be measured: {error}")
+        return None
+    return validation
 
 
 def _summary(setting: Setting, learner: Learner, sources: Sequence[Source]) -> str:

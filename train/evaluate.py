@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gen.charset import describe, load_charset
+from gen.cli import mend_streams
 from gen.contract import document
 from gen.errors import UserError
 from gen.plan import parse_size
@@ -128,8 +129,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 2 for what the user can mend, 130 when stopped."""
     args = parser().parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot write Chinese must not cost the result
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    mend_streams()
     try:
         return run(args)
     except UserError as error:

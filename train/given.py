@@ -6,10 +6,11 @@ python -m train --data http://host/shards --data gen:configs/gen-default.yaml=0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from train.rendered import PREFIX, Ingredients, RenderedSource
 from train.shards import BadShard, open_sources
 from train.source import Ints, Item, Source
 
+T = TypeVar("T")
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
 RUNS = 10  # stretches that these lie in: every block of a server that is touched is a download
 ONLY_TEXT = ("corpus.balanced=0", "corpus.uniform=0", "corpus.common=0", "corpus.text=1")
@@ -103,6 +105,24 @@ def without_bad(given: Given, failure: UserError | None, skip: int, world: World
     if len(bad) < len(failures) or len(known) > skip:
         raise UserError(str(failures[0]))
     return replace(given, excluded=tuple(sorted(known)))
+
+
+def open_agreed(given: Given, skip: int, world: World, attempt: Callable[[Given], T]) -> tuple[Given, T]:
+    """What ``attempt`` makes of the data once no process meets a bad shard, and the data without those left out.
+
+    Raises `UserError`, in all processes alike, as `without_bad` does.
+    """
+    while True:
+        failure, made = None, None
+        try:
+            made = attempt(given)
+        except UserError as error:
+            failure = error
+        rest = without_bad(given, failure, skip, world)
+        if rest is None:
+            assert made is not None
+            return given, made
+        given = rest
 
 
 def parse_place(text: str) -> tuple[str, float]:

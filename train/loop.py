@@ -29,7 +29,7 @@ from train.checkpoint import BEST, LAST, PREVIOUS, WEIGHTS
 from train.confusions import find_confusions
 from train.data import Batch, loader
 from train.dist import World
-from train.given import check_labels, open_stage, without_bad
+from train.given import Given, check_labels, open_agreed, open_stage, without_bad
 from train.objective import Learner
 from train.optim import Average
 from train.plan import Plan
@@ -157,7 +157,6 @@ class Loop:
             sources, weights, seed=setting.config.seed * 1000 + leg.number, batch=leg.batch,
             lanes=data.lanes, window=data.window,
         )  # fmt: skip
-        plan.check(world.size)
         first, last = self.step - leg.first, min(leg.last, setting.steps) - leg.first
         batches = loader(
             sources, plan, world.rank, world.size, first, last, setting.codec, setting.image, setting.workers
@@ -196,24 +195,19 @@ class Loop:
 
     def _open(self, leg: Leg) -> tuple[list[Source], list[float]]:
         """The sources of a stage and their weights, without bad shards where these may be skipped."""
-        hard = self._hard_lines(leg)
-        while True:
-            failure, opened = None, None
-            try:
-                setting = self.setting
-                opened = open_stage(setting.given, leg.stage, hard, setting.config.seed * 1000 + leg.number)
-                if self.step == leg.first or leg.stage.loss == "frames":
-                    boxes = leg.stage.loss == "frames"
-                    for note in check_labels(opened[0], setting.codec, self.learner.net, boxes):
-                        if self._record is not None:
-                            self._record.say(note)
-            except UserError as error:
-                failure = error
-            given = without_bad(self.setting.given, failure, self.setting.skip, self.world)
-            if given is None:
-                assert opened is not None
-                return opened
-            self.setting.given = given
+        setting, hard = self.setting, self._hard_lines(leg)
+
+        def attempt(given: Given) -> tuple[list[Source], list[float]]:
+            sources, weights = open_stage(given, leg.stage, hard, setting.config.seed * 1000 + leg.number)
+            boxes = leg.stage.loss == "frames"
+            if self.step == leg.first or boxes:
+                for note in check_labels(sources, setting.codec, self.learner.net, boxes):
+                    if self._record is not None:
+                        self._record.say(note)
+            return sources, weights
+
+        setting.given, opened = open_agreed(setting.given, setting.skip, self.world, attempt)
+        return opened
 
     def _next(self, batches: Iterator[Batch]) -> tuple[Batch | None, int]:
         """The next batch, and this process's word on whether to go on."""

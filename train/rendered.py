@@ -79,7 +79,7 @@ class RenderedSource:
         return result
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_recipe": None}
+        return {name: value for name, value in self.__dict__.items() if name != "_advances"} | {"_recipe": None}
 
     @property
     def config(self) -> RecipeConfig:
@@ -122,12 +122,16 @@ class RenderedSource:
                 result[chosen] = self._set_widths(deal)[ids[chosen] % GROUP]
         return result * 32 // self.config.image.thickness
 
+    @cached_property
+    def _advances(self) -> NDArray[np.float32]:
+        """In em, [fonts, characters and the space]."""
+        return np.stack([np.append(glyphs.advance, np.float32(0.25)) for glyphs in self.recipe.glyphs])
+
     def _set_widths(self, deal: Deal) -> Ints:
         layout = self.config.layout
         assert not isinstance(layout, ClassicLayout)
-        advance = np.stack([np.append(glyphs.advance, 0.25) for glyphs in self.recipe.glyphs])  # SPACE is the last
         font = np.repeat(deal.font, np.diff(deal.start))
-        em = np.add.reduceat(advance[font, np.where(deal.chars == SPACE, -1, deal.chars)], deal.start[:-1])
+        em = np.add.reduceat(self._advances[font, np.where(deal.chars == SPACE, -1, deal.chars)], deal.start[:-1])
         size = np.array(layout.sizes)[(deal.columns[:, SIZE] * len(layout.sizes)).astype(int)]
         loose = deal.columns[:, TIGHT] >= layout.tight
         low, high = layout.margin

@@ -5,6 +5,7 @@ python -m train --data shards/horizontal --out runs/h --set keep.every=100
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,11 @@ def legs(config: TrainConfig, batch: int) -> list[Leg]:
     return result
 
 
-def check_legs(config: TrainConfig, batch: int, world: int) -> None:
+def check_legs(legs: Sequence[Leg], lanes: int, world: int) -> None:
     """Refuse at the start what a later stage could not do. Raises `UserError` naming the stage."""
-    for leg in legs(config, batch):
+    for leg in legs:
         try:
-            check_sizes(leg.batch, config.data.lanes, world)
+            check_sizes(leg.batch, lanes, world)
             load_recipe(None, leg.stage.sets)
         except UserError as error:
             raise UserError(f"stage {leg.stage.name}: {error}") from None
