@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -30,6 +29,7 @@ from gen.fonts import covered_by, fonts_from
 from gen.plan import parse_size
 from gen.sample import RecipeSource, open_recipe
 from tools import bench_gen_run, bench_peers_gen
+from tools.bench import run
 
 RECIPES = {"classic": "gen-classic", "default": "gen-default"}
 PARTS = ("speed", "workers", "memory", "start", "atlas", "peers")
@@ -119,8 +119,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if repeats < 1:
         raise UserError(f"--repeats {repeats}: give at least 1")
     sizes = [parse_size(text, "--memory-images") for text in options.memory_images]
-    if options.json and not options.json.absolute().parent.is_dir():  # say so before minutes of measuring
-        raise UserError(f"--json {options.json}: the directory {options.json.parent} does not exist; make it first")
     results: dict[str, Any] = {"machine": bench_gen_run.machine()}
     print(" · ".join(f"{name} {value}" for name, value in results["machine"].items() if value))
     font, chars = trial_font(options.font)
@@ -176,17 +174,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    try:
-        results = measure(options)
-        if options.json:
-            try:
-                options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise UserError(f"--json {options.json} cannot be written: {error.strerror}") from None
-    except UserError as error:
-        print(f"python -m tools.bench_gen: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return run("bench_gen", lambda: measure(options), options.json)
 
 
 if __name__ == "__main__":  # workers import this file too

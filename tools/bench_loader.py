@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from gen.errors import UserError
 from gen.plan import parse_size
+from tools.bench import run
 from tools.bench_gen_run import machine, median
 from train.codec import Codec
 from train.data import AHEAD, Batch, collate, loader
@@ -209,8 +210,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Everything, printed as well. Raises `UserError`."""
     if options.rounds < 1:
         raise UserError(f"--rounds {options.rounds}: give at least 1")
-    if options.json and not options.json.absolute().parent.is_dir():  # say so before minutes of measuring
-        raise UserError(f"--json {options.json}: the directory {options.json.parent} does not exist; make it first")
     bench = open_bench(options.data, options.batch, options.workers, parse_size(options.samples, "--samples"))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -240,17 +239,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    try:
-        results = measure(options)
-        if options.json:
-            try:
-                options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise UserError(f"--json {options.json} cannot be written: {error.strerror}") from None
-    except UserError as error:
-        print(f"python -m tools.bench_loader: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return run("bench_loader", lambda: measure(options), options.json)
 
 
 if __name__ == "__main__":  # workers import this file too
