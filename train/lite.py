@@ -26,6 +26,18 @@ class Conv(nn.Sequential):
         super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
+def depthwise(conv: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv``, one filter for each channel. In bfloat16 its gradient on a processor takes up to ten times as long as
+    that of the same filters on the diagonals of dense groups of 32 channels, whose other weights are zero."""
+    channels, group = conv.out_channels, 32
+    if not conv.training or channels % group or not (x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+        result: Tensor = conv(x)
+        return result
+    diagonal = torch.eye(group).repeat(channels // group, 1)[(..., *(None,) * (conv.weight.ndim - 2))]
+    convolve = F.conv2d if isinstance(conv, nn.Conv2d) else F.conv1d
+    return convolve(x, conv.weight * diagonal, conv.bias, padding=conv.padding, groups=channels // group)
+
+
 class Block(nn.Module):
     """Depthwise 3x3, then two pointwise layers with twice the channels between them, around a skip connection."""
 
@@ -39,7 +51,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.weight)  # a block begins as its skip connection
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu(self.widen(self.norm(self.depthwise(x))))
+        inner = F.relu(self.widen(self.norm(depthwise(self.depthwise, x))))
         outer: Tensor = x + self.out(self.narrow(inner))
         return outer
 
@@ -53,8 +65,7 @@ class ConvNeck(nn.Module):
         nn.init.zeros_(self.conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = x + self.conv(x)
-        return mixed
+        return x + depthwise(self.conv, x)
 
 
 class GruNeck(nn.Module):

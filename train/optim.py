@@ -24,7 +24,7 @@ def make_optimizer(net: nn.Module, learning: Learning) -> torch.optim.AdamW:
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "classes": False},
         {"params": matrix, "weight_decay": 0.0, "classes": True},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=1e-3, betas=(0.9, 0.99))
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=1e-3, betas=(0.9, 0.99), fused=True)
 
 
 def rate(stage: Stage, steps: int, step: int) -> float:
