@@ -1,0 +1,141 @@
+"""Anything that shows a line, as grey pixels: files, bytes, Pillow images, arrays.
+
+python -c "from infer.images import grey; print(grey('line.png').shape)"
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from gen.errors import UserError
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
+SMALLEST = 4  # px, each side
+MOST_PIXELS = 50_000_000
+BLANK = 8  # grey levels; what differs by less shows nothing
+
+
+class ImageError(UserError):
+    """What was given is no image that can be read. ``reason`` says why, without the name of what it was."""
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(f"{name}: {reason}" if name else reason)
+        self.reason = reason
+
+
+def grey(image: ImageLike, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
+    """The image as uint8 [H, W], upright as its EXIF tag says, what is transparent laid on paper.
+
+    Of an animation it is the first frame. Arrays are [H, W] or [H, W, 1, 3 or 4] in the order RGB(A), of bool, uint8,
+    uint16, or of floats from 0 to 1. Raises `ImageError`.
+    """
+    if isinstance(image, np.ndarray):
+        pixels = _from_array(image, most_pixels)
+    elif isinstance(image, Image.Image):
+        pixels = _from_pillow(image, most_pixels, "")
+    elif isinstance(image, (bytes, bytearray, memoryview)):
+        pixels = _decoded(bytes(image), most_pixels, "")
+    elif isinstance(image, (str, os.PathLike)):
+        name = os.fspath(image)
+        try:
+            data = Path(name).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}", str(name)) from None
+        pixels = _decoded(data, most_pixels, str(name))
+    else:
+        raise ImageError(f"{type(image).__name__} is no image: give a path, bytes, a Pillow image or a numpy array")
+    return np.ascontiguousarray(pixels)
+
+
+def check_size(width: int, height: int, most_pixels: int, name: str = "") -> None:
+    """Raise `ImageError` for an image that is too small or too large."""
+    if min(width, height) < SMALLEST:
+        raise ImageError(f"is {width}x{height} px; a line has at least {SMALLEST} px each way", name)
+    if width * height > most_pixels:
+        raise ImageError(f"is {width}x{height} px, more than the {most_pixels:,} allowed; cut out the line", name)
+
+
+def _decoded(data: bytes, most_pixels: int, name: str) -> NDArray[np.uint8]:
+    if not data:
+        raise ImageError("is empty, 0 bytes", name)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _from_pillow(image, most_pixels, name)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
+        raise ImageError(f"claims more pixels than the {most_pixels:,} allowed", name) from None
+    except Image.UnidentifiedImageError:
+        raise ImageError("is no image of a known format (png, jpg, webp, gif, bmp, tiff …)", name) from None
+    except MemoryError:
+        raise ImageError("does not fit into memory", name) from None
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ImageError(f"is damaged or cut off: {reason}", name) from None
+
+
+def _from_pillow(image: Image.Image, most_pixels: int, name: str) -> NDArray[np.uint8]:
+    check_size(*image.size, most_pixels, name)
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return np.asarray(np.rint(np.asarray(image, np.float32) / 257), np.uint8)
+    if image.mode in ("I", "F"):
+        return _scaled(np.asarray(image, np.float64))
+    if "A" in image.getbands() or "transparency" in image.info:
+        return _on_paper(np.asarray(image.convert("RGBA")))
+    return np.asarray(
+        image.convert("RGB" if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image.mode).convert("L")
+    )
+
+
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Values of an unknown range, which is 0..255, 0..65535 or their own."""
+    top = values.max()
+    if values.min() < 0 or top > 65535:
+        values = (values - values.min()) / max(1e-9, top - values.min()) * 255
+    elif top > 255:
+        values = values / 257
+    return np.asarray(np.rint(values), np.uint8)
+
+
+def _on_paper(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Laid on white; on black where that shows nothing, as white ink on nothing does."""
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    colour = rgba[..., :3].astype(np.float32) * alpha
+    found = np.zeros(rgba.shape[:2], np.uint8)
+    for paper in (255.0, 0.0):
+        found = _luma(np.rint(colour + paper * (1 - alpha)).astype(np.uint8))
+        if int(found.max()) - int(found.min()) >= BLANK:
+            break
+    return found
+
+
+def _luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(rgb).convert("L"))
+
+
+def _from_array(array: NDArray[Any], most_pixels: int) -> NDArray[np.uint8]:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ImageError(f"the array has the shape {array.shape}: give [H, W] or [H, W, 1, 3 or 4]")
+    check_size(array.shape[1], array.shape[0], most_pixels, "the array")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype == np.uint16:
+        array = np.rint(array / 257).astype(np.uint8)
+    elif array.dtype.kind == "f":
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise ImageError("an array of floats must be from 0 to 1")
+        array = np.rint(array * 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ImageError(f"the array is of {array.dtype}: give bool, uint8, uint16, or floats from 0 to 1")
+    if array.ndim == 2 or array.shape[2] == 1:
+        return array.reshape(array.shape[:2])
+    array = np.ascontiguousarray(array)
+    return _luma(array) if array.shape[2] == 3 else _on_paper(array)

@@ -1,0 +1,219 @@
+"""Images of lines to text, from Python.
+
+    from infer import Recognizer
+    recognizer = Recognizer.load()
+    for reading in recognizer.read(["a.png", open("b.jpg", "rb").read(), array]):
+        print(reading.text, reading.score)
+
+One recogniser may be used by any number of threads. A line's text does not depend on what else is read with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen.charset import Charset
+from gen.errors import UserError
+from gen.stream import DIRECTIONS
+from infer.allow import allowed_classes
+from infer.backend import Backend, open_backend
+from infer.decode import Found, decode
+from infer.images import MOST_PIXELS, ImageError, ImageLike, grey
+from infer.reading import Char, Reading
+from infer.trim import Crop, find_crop
+from train.image import STEP, pad_batch, to_height, upright
+
+Direction: TypeAlias = Literal["auto", "horizontal", "vertical"]
+PACKAGED = Path(__file__).with_name("weights") / "lines.onnx"
+BATCH = 16  # lines at a time, where they are alike in width
+WIDEST = 16_384  # px of all lines of a batch; one line may be wider
+TALL, FLAT = 3.0, 0.8  # height / width from which an image is surely a column, and to which it is surely a row
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A prepared line: number of the image, direction, pixels uint8 [32, W], and where its pixels were in the image:
+    the first along the reading direction, and how many of the image's one of its own makes."""
+
+    number: int
+    direction: str
+    pixels: NDArray[np.uint8]
+    start: float
+    scale: float
+
+
+class Recognizer:
+    """Reads lines with one network or one for each direction; made by `load`."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        *,
+        allow: str | None = None,
+        workers: int = 1,
+        batch_size: int = BATCH,
+        most_pixels: int = MOST_PIXELS,
+    ) -> None:
+        """``backends``: by direction; the others are as for `load`."""
+        self.backends = dict(backends)
+        self._masks = {
+            way: None if allow is None else allowed_classes(allow, backend.codec) for way, backend in backends.items()
+        }
+        self._batch, self._most = max(1, batch_size), most_pixels
+        self._pool = ThreadPoolExecutor(workers, "reader") if workers > 1 else None
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        horizontal: str | os.PathLike[str] | None = None,
+        vertical: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        charset: Charset | None = None,
+        allow: str | None = None,
+        workers: int = 1,
+        batch_size: int = BATCH,
+        most_pixels: int = MOST_PIXELS,
+    ) -> Recognizer:
+        """A recogniser from files of weights; a direction without any is read by the packaged ones.
+
+        ``weights`` read the directions that they know; ``horizontal`` and ``vertical`` that one. ``charset``: of the
+        older project's checkpoints among them. ``allow``: see `infer.allow`. ``workers``: threads that read batches at
+        the same time; ``batch_size``: lines in one at most; ``most_pixels``: of an image. Raises `UserError`.
+        """
+        opened: dict[tuple[str, str | None], Backend] = {}
+
+        def open_(path: str | os.PathLike[str], direction: str | None) -> Backend:
+            key = os.fspath(path), direction
+            if key not in opened:
+                opened[key] = open_backend(Path(path), device, charset, direction)
+            return opened[key]
+
+        backends: dict[str, Backend] = {}
+        if weights is not None:
+            backend = open_(weights, None)
+            backends.update({way: backend for way in backend.directions})
+        for way, path in (("horizontal", horizontal), ("vertical", vertical)):
+            if path is not None:
+                backends[way] = open_(path, way)
+        missing = [way for way in DIRECTIONS if way not in backends]
+        if missing and PACKAGED.is_file():
+            packaged = open_backend(PACKAGED, device)
+            backends.update({way: packaged for way in missing if way in packaged.directions})
+        if not backends:
+            raise UserError(f"no weights: {PACKAGED.name} is not in this installation; give --weight-path FILE")
+        return cls(backends, allow=allow, workers=workers, batch_size=batch_size, most_pixels=most_pixels)
+
+    @overload
+    def read(self, images: Iterable[ImageLike], direction: Direction = "auto") -> list[Reading]: ...
+    @overload
+    def read(
+        self, images: Iterable[ImageLike], direction: Direction = "auto", *, errors: Literal["return"]
+    ) -> list[Reading | ImageError]: ...
+    def read(
+        self,
+        images: Iterable[ImageLike],
+        direction: Direction = "auto",
+        *,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> list[Reading] | list[Reading | ImageError]:
+        """One reading for each image, in their order. See `infer.images.grey` for what an image may be.
+
+        ``direction`` auto: columns are taller than wide; where that is not clear both are read, and the surer one is
+        taken. Raises `ImageError` for the first image that cannot be read, or returns it in its place with
+        ``errors="return"``; `UserError` for a direction that no weights are there for.
+        """
+        lines: list[_Line] = []
+        failed: dict[int, ImageError] = {}
+        total = 0
+        for number, image in enumerate(images):
+            total += 1
+            try:
+                lines += self._lines(number, grey(image, self._most), direction)
+            except ImageError as error:
+                if errors == "raise":
+                    raise
+                failed[number] = error
+        found: dict[int, Reading] = {}
+        for line, reading in self._read(lines):
+            before = found.get(line.number)
+            if before is None or reading.score > before.score:
+                found[line.number] = reading
+        if errors == "raise":
+            return [found[number] for number in range(total)]
+        return [failed[number] if number in failed else found[number] for number in range(total)]
+
+    def _lines(self, number: int, pixels: NDArray[np.uint8], direction: str) -> Iterator[_Line]:
+        """The image as a line of each direction it may have. Raises `UserError`."""
+        ways = self._directions(pixels, direction)
+        for way in ways:
+            backend = self.backends.get(way)
+            if backend is None:
+                raise UserError(f"no weights for {way} lines were given, and none are packaged: give some")
+            line = upright(pixels, way)
+            crop = find_crop(line) if backend.image.trim else Crop(0, line.shape[0], 0, line.shape[1])
+            prepared = to_height(crop.of(line), backend.image.height)
+            yield _Line(number, way, prepared, crop.left, (crop.right - crop.left) / prepared.shape[1])
+
+    def _directions(self, pixels: NDArray[np.uint8], direction: str) -> Sequence[str]:
+        if direction in DIRECTIONS:
+            return (direction,)
+        if direction != "auto":
+            raise UserError(f"direction {direction!r} is none of auto, {', '.join(DIRECTIONS)}")
+        height, width = pixels.shape
+        if height <= FLAT * width:
+            return ("horizontal",)
+        if height >= TALL * width:
+            return ("vertical",)
+        return tuple(way for way in DIRECTIONS if way in self.backends)
+
+    def _read(self, lines: Sequence[_Line]) -> Iterator[tuple[_Line, Reading]]:
+        """Each line with what it says; those are read together that one network reads and that pad to one width."""
+        alike: dict[tuple[int, int, str], list[_Line]] = {}
+        for line in lines:
+            padded = -(-line.pixels.shape[1] // STEP)
+            # One network that reads both directions may read them together.
+            way = next(way for way, backend in self.backends.items() if backend is self.backends[line.direction])
+            alike.setdefault((line.pixels.shape[0], padded, way), []).append(line)
+        batches: list[list[_Line]] = []
+        for (_, padded, _), group in alike.items():
+            size = max(1, min(self._batch, WIDEST // (padded * STEP)))
+            batches += [group[start : start + size] for start in range(0, len(group), size)]
+        run = map if self._pool is None or len(batches) < 2 else self._pool.map
+        for batch, readings in zip(batches, run(self._read_batch, batches)):
+            yield from zip(batch, readings)
+
+    def _read_batch(self, batch: Sequence[_Line]) -> list[Reading]:
+        way = batch[0].direction
+        backend = self.backends[way]
+        images, widths = pad_batch([line.pixels for line in batch])
+        counts = np.array([backend.frames(int(width)) for width in widths], np.int64)
+        found = decode(backend.run(images, self._masks[way]), counts)
+        return [
+            _reading(line, chars, int(width) / max(1, int(count)), backend)
+            for line, chars, width, count in zip(batch, found, widths, counts)
+        ]
+
+
+def _reading(line: _Line, found: Sequence[Found], step: float, backend: Backend) -> Reading:
+    """``step``: px of the prepared line that a frame stands for."""
+    names = backend.codec.characters
+    chars = tuple(
+        Char(
+            names[each.number],
+            each.chance,
+            line.start + each.middle * step * line.scale,
+            tuple((names[number], chance) for number, chance in each.others),
+        )
+        for each in found
+    )
+    return Reading("".join(char.text for char in chars), line.direction, chars)
