@@ -90,9 +90,9 @@ def _from_pillow(image: Image.Image, most_pixels: int, name: str) -> NDArray[np.
         return _scaled(np.asarray(image, np.float64))
     if "A" in image.getbands() or "transparency" in image.info:
         return _on_paper(np.asarray(image.convert("RGBA")))
-    return np.asarray(
-        image.convert("RGB" if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image.mode).convert("L")
-    )
+    if image.mode not in ("1", "L", "RGB"):  # few others turn grey at once
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"))
 
 
 def _scaled(values: NDArray[np.float64]) -> NDArray[np.uint8]:

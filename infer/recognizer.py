@@ -101,7 +101,7 @@ class Recognizer:
         backends: dict[str, Backend] = {}
         if weights is not None:
             backend = open_(weights, None)
-            backends.update({way: backend for way in backend.directions})
+            backends.update(dict.fromkeys(backend.directions, backend))
         for way, path in (("horizontal", horizontal), ("vertical", vertical)):
             if path is not None:
                 backends[way] = open_(path, way)
