@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gen.errors import UserError
 
@@ -72,7 +72,7 @@ def _decoded(data: bytes, most_pixels: int, name: str) -> NDArray[np.uint8]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
         raise ImageError(f"claims more pixels than the {most_pixels:,} allowed", name) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError("is no image of a known format (png, jpg, webp, gif, bmp, tiff …)", name) from None
     except MemoryError:
         raise ImageError("does not fit into memory", name) from None

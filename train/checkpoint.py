@@ -28,12 +28,13 @@ from gen.errors import UserError
 from gen.settings import to_dict
 from train.codec import Codec
 from train.config import Crnn, Lite
+from train.description import Description
 from train.image import ImageSpec
 from train.model import Net, build
 
 FORMAT = 1
 LAST, PREVIOUS, BEST, WEIGHTS = "last.pt", "previous.pt", "best.pt", "weights.pt"
-_MODEL: TypeAdapter[Lite | Crnn] = TypeAdapter(Lite | Crnn)
+MODEL: TypeAdapter[Lite | Crnn] = TypeAdapter(Lite | Crnn)
 _SEAL = b"sha256 "  # and the digest of all bytes before it, as the comment that ends the zip archive
 _SEALED = len(_SEAL) + hashlib.sha256().digest_size
 
@@ -148,6 +149,10 @@ def load_weights(path: str | Path, charset: Charset | None = None, direction: st
     Raises `UserError`.
     """
     path = Path(path)
+    if path.suffix == ".onnx":
+        from train.packed import load_packed
+
+        return load_packed(path, charset, direction)
     if path.is_file() and not says_ours(path):
         from train.legacy import load_legacy
 
@@ -159,20 +164,13 @@ def load_weights(path: str | Path, charset: Charset | None = None, direction: st
         return load_legacy(path, charset, direction)
     values = load(path)
     try:
-        codec = Codec(Charset(values["charset"]), values["space"])
-        net = build(_MODEL.validate_python(values["model"]), codec.classes)
+        description = Description.parse(values)
+        net = build(MODEL.validate_python(description.model), description.codec.classes)
         net.load_state_dict({name: _full(tensor) for name, tensor in (values.get("ema") or values["net"]).items()})
-        image, directions = ImageSpec(**values["image"]), tuple(values["directions"])
     except (KeyError, TypeError, RuntimeError, ValidationError) as error:
         raise UserError(f"{path} is not whole: {str(error).splitlines()[0][:150]}") from None
-    if charset is not None and charset.sha256 != codec.charset.sha256:
-        raise UserError(
-            f"{path} reads the {len(codec.charset)} characters {codec.charset.sha256[:12]}, but --charset has "
-            f"{len(charset)}, {charset.sha256[:12]}: leave --charset out, the file has its own"
-        )
-    if direction is not None and direction not in directions:
-        raise UserError(f"{path} reads {' and '.join(directions)} lines, not {direction} ones")
-    return Weights(net.eval(), codec, directions, image, values.get("about", {}))
+    description.check(path, charset, direction)
+    return Weights(net.eval(), description.codec, description.directions, description.image, description.about)
 
 
 def _full(tensor: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def depthwise(conv: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
     if not conv.training or channels % group or not (x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
         result: Tensor = conv(x)
         return result
-    diagonal = torch.eye(group).repeat(channels // group, 1)[(..., *(None,) * (conv.weight.ndim - 2))]
+    diagonal = torch.eye(group).repeat(channels // group, 1).reshape(channels, group, *(1,) * (conv.weight.ndim - 2))
     convolve = F.conv2d if isinstance(conv, nn.Conv2d) else F.conv1d
     return convolve(x, conv.weight * diagonal, conv.bias, padding=conv.padding, groups=channels // group)
 
@@ -112,6 +112,7 @@ class Lite(Net):
 
     def __init__(self, config: LiteConfig, classes: int) -> None:
         super().__init__()
+        self.config = config
         self.stride = config.stride
         a, b, c, d = config.widths
         late = 2 if config.stride == 8 else 1

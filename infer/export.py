@@ -1,0 +1,143 @@
+"""Weights as a model for ONNX Runtime, in half precision, or with a class matrix of 8-bit numbers.
+
+    python -m infer.export --weight-path runs/h/weights.pt --out h.onnx [--int8]
+    python -m infer --weight-path h.onnx --image-dir images/
+
+The model takes uint8 [B, 1, 32, W] of any batch and width and says itself what it reads; see `train.packed.Reader`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from gen.charset import load_charset
+from gen.errors import UserError
+from train.checkpoint import Weights, load_weights
+from train.description import INPUTS, OUTPUTS
+from train.lite import Lite
+from train.packed import Reader, metadata
+
+LARGE = 64  # numbers; smaller tensors stay in single precision
+
+
+def export(weights: Weights, path: Path, int8: bool = False) -> None:
+    """Write a model, whole or not at all. Raises `UserError` for a network that is not lite, or a full disk."""
+    values = metadata(weights)
+    assert isinstance(weights.net, Lite)
+    model = _traced(weights.net, weights.codec.classes, weights.image.height)
+    if int8:
+        model = _with_int8(model)
+    _halve(model)
+    helper.set_model_props(model, values)
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp.write_bytes(model.SerializeToString())
+        os.replace(temp, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def _traced(net: Lite, classes: int, height: int) -> Any:
+    """The network as an ONNX graph in single precision."""
+    reader = Reader(net).eval()
+    example = torch.zeros(2, 1, height, 320, dtype=torch.uint8), torch.zeros(classes)
+    dims = {"images": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width")}, "allowed": None}
+    chatter = logging.getLogger("torch.onnx")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():  # the exporter's, on what torch itself will change
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                reader, example, dynamo=True, dynamic_shapes=dims, verbose=False,
+                input_names=INPUTS, output_names=OUTPUTS,
+            )  # fmt: skip
+    finally:
+        chatter.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    del model.metadata_props[:]
+    for node in model.graph.node:  # traces of the code it came from, with paths
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return model
+
+
+def _halve(model: Any) -> None:
+    """Store large float tensors as half precision with a cast each, which the runtime does once, when it loads."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > LARGE:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name))
+            casts.append(name)
+    for name in casts:
+        wide = f"{name}.wide"
+        for node in model.graph.node:
+            for place, given in enumerate(node.input):
+                if given == name:
+                    node.input[place] = wide
+    for name in reversed(casts):
+        model.graph.node.insert(0, helper.make_node("Cast", [name], [f"{name}.wide"], to=TensorProto.FLOAT))
+
+
+def _with_int8(model: Any) -> Any:
+    """The class matrix as 8-bit numbers, one scale a class; its products in integers."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder, "a.onnx"), Path(folder, "b.onnx")
+        onnx.save(model, before)
+        level = logging.getLogger().level
+        logging.getLogger().setLevel(logging.ERROR)
+        try:
+            quantize_dynamic(
+                before, after, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8
+            )
+        finally:
+            logging.getLogger().setLevel(level)
+        return onnx.load(after)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    result = argparse.ArgumentParser(prog="python -m infer.export", description="Weights as an ONNX model.")
+    add = result.add_argument
+    add("--weight-path", required=True, metavar="W", help="weights or a checkpoint of a training run")
+    add("--out", required=True, metavar="F", help="the model, F.onnx")
+    add("--int8", action="store_true", help="class matrix in 8-bit numbers: smaller and faster")
+    add("--charset", metavar="FILE", help=argparse.SUPPRESS)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 2 for what the user can mend."""
+    args = parser().parse_args(argv)
+    try:
+        weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None)
+        export(weights, Path(args.out), args.int8)
+    except UserError as error:
+        print(f"python -m infer.export: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: {os.path.getsize(args.out):,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
