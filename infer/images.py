@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
-from typing import Any, TypeAlias
+from contextlib import suppress
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gen.errors import UserError
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
+ImageLike: TypeAlias = "str | os.PathLike[Any] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]"
 SMALLEST = 4  # px, each side
 MOST_PIXELS = 50_000_000
 BLANK = 8  # grey levels; what differs by less shows nothing
@@ -37,18 +37,19 @@ def grey(image: ImageLike, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     uint16, or of floats from 0 to 1. Raises `ImageError`.
     """
     if isinstance(image, np.ndarray):
-        pixels = _from_array(image, most_pixels)
+        pixels = _from_array(np.asarray(image), most_pixels)
     elif isinstance(image, Image.Image):
-        pixels = _from_pillow(image, most_pixels, "")
+        pixels = _decoded(image, most_pixels, "")
     elif isinstance(image, (bytes, bytearray, memoryview)):
-        pixels = _decoded(bytes(image), most_pixels, "")
+        pixels = _decoded(io.BytesIO(image), most_pixels, "")
     elif isinstance(image, (str, os.PathLike)):
-        name = os.fspath(image)
+        name = os.fsdecode(image)
         try:
-            data = Path(name).read_bytes()
+            file = open(name, "rb")  # noqa: SIM115 (what fails inside is not about the file's name)
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-            raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}", str(name)) from None
-        pixels = _decoded(data, most_pixels, str(name))
+            raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}", name) from None
+        with file:
+            pixels = _decoded(file, most_pixels, name)
     else:
         raise ImageError(f"{type(image).__name__} is no image: give a path, bytes, a Pillow image or a numpy array")
     return np.ascontiguousarray(pixels)
@@ -62,17 +63,20 @@ def check_size(width: int, height: int, most_pixels: int, name: str = "") -> Non
         raise ImageError(f"is {width}x{height} px, more than the {most_pixels:,} allowed; cut out the line", name)
 
 
-def _decoded(data: bytes, most_pixels: int, name: str) -> NDArray[np.uint8]:
-    if not data:
-        raise ImageError("is empty, 0 bytes", name)
+def _decoded(source: BinaryIO | Image.Image, most_pixels: int, name: str) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        if isinstance(source, Image.Image):
+            return _from_pillow(source, most_pixels, name)
+        with Image.open(source) as image:
             return _from_pillow(image, most_pixels, name)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
-        raise ImageError(f"claims more pixels than the {most_pixels:,} allowed", name) from None
+        raise ImageError("claims too many pixels; cut out the line", name) from None
     except UnidentifiedImageError:
+        assert not isinstance(source, Image.Image)
+        if source.seekable() and source.seek(0, os.SEEK_END) == 0:
+            raise ImageError("is empty, 0 bytes", name) from None
         raise ImageError("is no image of a known format (png, jpg, webp, gif, bmp, tiff …)", name) from None
     except MemoryError:
         raise ImageError("does not fit into memory", name) from None
@@ -83,42 +87,45 @@ def _decoded(data: bytes, most_pixels: int, name: str) -> NDArray[np.uint8]:
 
 def _from_pillow(image: Image.Image, most_pixels: int, name: str) -> NDArray[np.uint8]:
     check_size(*image.size, most_pixels, name)
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    with suppress(Exception):  # a damaged EXIF tag says nothing
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
-        return np.asarray(np.rint(np.asarray(image, np.float32) / 257), np.uint8)
+        return _eight_bit(np.asarray(image))
     if image.mode in ("I", "F"):
-        return _scaled(np.asarray(image, np.float64))
-    if "A" in image.getbands() or "transparency" in image.info:
-        return _on_paper(np.asarray(image.convert("RGBA")))
+        return _scaled(np.asarray(image, np.float64), name)
+    if image.has_transparency_data:
+        return _on_paper(image.convert("RGBA"))
     if image.mode not in ("1", "L", "RGB"):  # few others turn grey at once
         image = image.convert("RGB")
     return np.asarray(image.convert("L"))
 
 
-def _scaled(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Values of an unknown range, which is 0..255, 0..65535 or their own."""
-    top = values.max()
-    if values.min() < 0 or top > 65535:
-        values = (values - values.min()) / max(1e-9, top - values.min()) * 255
+def _eight_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(values / np.float32(257)), np.uint8)
+
+
+def _scaled(values: NDArray[np.float64], name: str) -> NDArray[np.uint8]:
+    """Values of an unknown range, which is 0..1, 0..255, 0..65535 or their own."""
+    low, top = values.min(), values.max()
+    if not np.isfinite([low, top]).all():
+        raise ImageError("holds values that are no numbers, or infinite", name)
+    if low < 0 or top > 65535:
+        values = (values - low) * (255 / max(1e-9, top - low))
     elif top > 255:
         values = values / 257
-    return np.asarray(np.rint(values), np.uint8)
+    elif top <= 1:
+        values = values * 255
+    return np.rint(values).astype(np.uint8)
 
 
-def _on_paper(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Laid on white; on black where that shows nothing, as white ink on nothing does."""
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    colour = rgba[..., :3].astype(np.float32) * alpha
-    found = np.zeros(rgba.shape[:2], np.uint8)
-    for paper in (255.0, 0.0):
-        found = _luma(np.rint(colour + paper * (1 - alpha)).astype(np.uint8))
-        if int(found.max()) - int(found.min()) >= BLANK:
-            break
-    return found
-
-
-def _luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(rgb).convert("L"))
+def _on_paper(image: Image.Image) -> NDArray[np.uint8]:
+    """RGBA laid on white; on black where that shows nothing, as white ink on nothing does."""
+    white, black = (
+        np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, paper), image).convert("L"))
+        for paper in ("white", "black")
+    )
+    return black if np.ptp(white) < BLANK <= np.ptp(black) else white
 
 
 def _from_array(array: NDArray[Any], most_pixels: int) -> NDArray[np.uint8]:
@@ -127,8 +134,8 @@ def _from_array(array: NDArray[Any], most_pixels: int) -> NDArray[np.uint8]:
     check_size(array.shape[1], array.shape[0], most_pixels, "the array")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
-    elif array.dtype == np.uint16:
-        array = np.rint(array / 257).astype(np.uint8)
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
+        array = _eight_bit(array)
     elif array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise ImageError("an array of floats must be from 0 to 1")
@@ -137,5 +144,5 @@ def _from_array(array: NDArray[Any], most_pixels: int) -> NDArray[np.uint8]:
         raise ImageError(f"the array is of {array.dtype}: give bool, uint8, uint16, or floats from 0 to 1")
     if array.ndim == 2 or array.shape[2] == 1:
         return array.reshape(array.shape[:2])
-    array = np.ascontiguousarray(array)
-    return _luma(array) if array.shape[2] == 3 else _on_paper(array)
+    image = Image.fromarray(np.ascontiguousarray(array))
+    return np.asarray(image.convert("L")) if array.shape[2] == 3 else _on_paper(image)
