@@ -1,7 +1,8 @@
 """Cut wide blank margins off a line: a network trained on lines that fill their image reads nothing in a large void.
 
-Ink is where edges are; light that changes slowly has none, and noisy paper has them everywhere and is left whole. The
-cut is made well outside of the ink, and only where the margin is far wider than any the network learned from.
+Ink is where edges are: light that changes slowly has none. Faint edges count as well, down to what the paper itself has
+everywhere; where ink does not stand out from that, nothing is cut. Nor is it where specks are in the margin. The cut is
+made well outside of the ink, and only where the margin is far wider than any the network learned from.
 
     python -m pytest tests/test_infer_trim.py
 """
@@ -16,10 +17,15 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 KEPT = 0.25  # of the ink's height, left on each side
-FILLED = 0.45  # ink that takes this share of the height is left as it is across the line
+FILLED = 0.4  # ink that takes this share of the height is left as it is across the line
+ROOM = 32  # px across the line that may be blank; a line of commas or lower case has as much
+LEGIBLE = 10  # px; lower ink is no text but a dash or a dot, and its height says nothing
 WIDE = 1.5  # margins before and after the text up to this many heights are left, too
-FAINT = 24  # grey levels that an edge of ink has at least
-SHARE = 0.25  # of the strongest edge in the image, likewise
+FAINT = 12  # grey levels that an edge of ink has at least
+SHARE = 0.25  # of the strongest edge, likewise where that is less
+QUIET = 0.1  # share of the image that is surely paper
+NOISE = 2.8  # the strongest edge in noise is this many times the one that a share of QUIET stays below
+CLEAR = 2  # times the noise that the strongest edge of ink has
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,12 @@ def find_crop(pixels: Bytes) -> Crop:
     """Where the line is in an upright image, grey uint8 [H, W]: all of it where there is no wide margin, or no ink."""
     height, width = pixels.shape
     whole = Crop(0, height, 0, width)
-    ink = _ink(pixels)
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    if not len(rows):
+    reach = min(9, max(5, height // 50 | 1)) // 2  # px; in large images edges are wider
+    ink = _ink(pixels, reach)
+    if not ink.any():
         return whole
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    if bottom - top < FILLED * height:
+    (top, bottom), (left, right) = _extent(ink, reach), _extent(ink.T, reach)
+    if LEGIBLE <= bottom - top < min(FILLED * height, height - ROOM):
         margin = max(2, round(KEPT * (bottom - top)))
         top, bottom = max(0, top - margin), min(height, bottom + margin)
     else:
@@ -61,8 +66,22 @@ def find_crop(pixels: Bytes) -> Crop:
     )
 
 
-def _ink(pixels: Bytes) -> NDArray[np.bool_]:
-    """Where there are edges, bool [H, W]. Nothing is smoothed first: specks only make the crop larger, but a stroke of
-    one pixel would be lost."""
-    edges = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    return np.asarray(edges > max(FAINT, SHARE * float(edges.max())))
+def _extent(near: NDArray[np.bool_], reach: int) -> tuple[int, int]:
+    """The rows from which and to which there is ink, given what is within ``reach`` of it."""
+    found = np.flatnonzero(near.any(axis=1))
+    first, last, height = int(found[0]), int(found[-1]) + 1, len(near)
+    return first + reach if first else 0, last - reach if last < height else height
+
+
+def _ink(pixels: Bytes, reach: int) -> NDArray[np.bool_]:
+    """What has an edge of ink within ``reach`` px, bool [H, W].
+
+    Nothing is smoothed first: specks only make the crop larger, but a stroke of one pixel would be lost.
+    """
+    edges = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    counts = np.cumsum(np.bincount(edges.ravel(), minlength=256))
+    noise = NOISE * int(np.searchsorted(counts, QUIET * edges.size))
+    strongest = int(edges.max())
+    if strongest <= max(FAINT, CLEAR * noise):
+        return np.zeros(edges.shape, bool)
+    return np.asarray(edges > max(noise, min(FAINT, SHARE * strongest)))
