@@ -17,7 +17,7 @@ STANDARDS = ("ascii", "gb2312", "gbk", "big5")
 
 
 def allowed_characters(text: str) -> str:
-    """The characters that ``--allow`` names: a standard's, those in a UTF-8 file, else those written there.
+    """The characters that ``--allow`` names: those in a UTF-8 file, else those written there.
 
     Raises `UserError` for a file that cannot be read.
     """
@@ -27,6 +27,8 @@ def allowed_characters(text: str) -> str:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--allow {path} cannot be read as UTF-8: {error}") from None
+    elif text.endswith(".txt"):  # whose letters nobody wants to read
+        raise UserError(f"--allow {path} does not exist: give a UTF-8 file with the characters, or the characters")
     return "".join(dict.fromkeys(text.replace("\r", "").replace("\n", "")))
 
 
