@@ -34,6 +34,7 @@ class OnnxBackend:
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"{path} is no model that python -m infer.export wrote, or is damaged: {reason}") from None
         description.check(path, charset, direction)
+        self.path = path
         self.codec, self.directions, self.image, self.about = (
             description.codec, description.directions, description.image, description.about
         )  # fmt: skip

@@ -129,8 +129,9 @@ class Recognizer:
         """One reading for each image, in their order. See `infer.images.grey` for what an image may be.
 
         ``direction`` auto: columns are taller than wide; where that is not clear both are read, and the surer one is
-        taken. Raises `ImageError` for the first image that cannot be read, or returns it in its place with
-        ``errors="return"``; `UserError` for a direction that no weights are there for.
+        taken. Raises `ImageError` for the first image that cannot be read, also for want of weights for the direction
+        it seems to have, or returns it in its place with ``errors="return"``; `UserError` for a ``direction`` that no
+        weights are there for.
         """
         lines: list[_Line] = []
         failed: dict[int, ImageError] = {}
@@ -158,7 +159,8 @@ class Recognizer:
         for way in ways:
             backend = self.backends.get(way)
             if backend is None:
-                raise UserError(f"no weights for {way} lines were given, and none are packaged: give some")
+                words = f"no weights for {way} lines were given, and none are packaged: give some"
+                raise UserError(words) if direction == way else ImageError(f"seems to be a {way} line; {words}")
             line = upright(pixels, way)
             crop = find_crop(line) if backend.image.trim else Crop(0, line.shape[0], 0, line.shape[1])
             prepared = to_height(crop.of(line), backend.image.height)

@@ -26,6 +26,7 @@ class TorchBackend:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device cuda: torch finds no GPU here; leave it out, or install torch with CUDA")
         weights = load_weights(path, charset, direction)
+        self.path = path
         self.codec, self.directions, self.image, self.about = (
             weights.codec, weights.directions, weights.image, weights.about
         )  # fmt: skip
