@@ -19,15 +19,17 @@ from gen.errors import UserError
 ImageLike: TypeAlias = "str | os.PathLike[Any] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]"
 SMALLEST = 4  # px, each side
 MOST_PIXELS = 50_000_000
+# What Pillow decodes itself; for some other formats it would start programs.
+FORMATS = {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"}
 BLANK = 8  # grey levels; what differs by less shows nothing
 
 
 class ImageError(UserError):
-    """What was given is no image that can be read. ``reason`` says why, without the name of what it was."""
+    """What was given is no image that can be read. ``reason`` says why, ``name`` is what it was called, if anything."""
 
     def __init__(self, reason: str, name: str = "") -> None:
         super().__init__(f"{name}: {reason}" if name else reason)
-        self.reason = reason
+        self.reason, self.name = reason, name
 
 
 def grey(image: ImageLike, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
@@ -68,6 +70,8 @@ def _decoded(source: BinaryIO | Image.Image, most_pixels: int, name: str) -> NDA
         if isinstance(source, Image.Image):
             return _from_pillow(source, most_pixels, name)
         with Image.open(source) as image:
+            if image.format not in FORMATS:
+                raise UnidentifiedImageError
             return _from_pillow(image, most_pixels, name)
     except ImageError:
         raise

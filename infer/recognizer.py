@@ -35,6 +35,7 @@ Direction: TypeAlias = Literal["auto", "horizontal", "vertical"]
 PACKAGED = Path(__file__).with_name("weights") / "lines.onnx"
 BATCH = 16  # lines at a time, where they are alike in width
 WIDEST = 16_384  # px of all lines of a batch; one line may be wider
+LONGEST = 1024  # heights; memory grows with the length of a line, and a small file may hold a very long one
 TALL, FLAT = 3.0, 0.8  # height / width from which an image is surely a column, and to which it is surely a row
 
 
@@ -163,7 +164,11 @@ class Recognizer:
                 raise UserError(words) if direction == way else ImageError(f"seems to be a {way} line; {words}")
             line = upright(pixels, way)
             crop = find_crop(line) if backend.image.trim else Crop(0, line.shape[0], 0, line.shape[1])
-            prepared = to_height(crop.of(line), backend.image.height)
+            cut = crop.of(line)
+            if cut.shape[1] > LONGEST * cut.shape[0]:
+                size = f"{cut.shape[1]:,} px long and {cut.shape[0]} px high"
+                raise ImageError(f"holds a line {size}, more than {LONGEST:,} times as long as high; cut it in parts")
+            prepared = to_height(cut, backend.image.height)
             yield _Line(number, way, prepared, crop.left, (crop.right - crop.left) / prepared.shape[1])
 
     def _directions(self, pixels: NDArray[np.uint8], direction: str) -> Sequence[str]:
