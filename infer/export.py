@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gen.charset import load_charset
 from gen.errors import UserError
+from gen.store import LocalDraft
 from train.checkpoint import Weights, load_weights
 from train.description import INPUTS, OUTPUTS
 from train.lite import Lite
@@ -42,15 +43,12 @@ def export(weights: Weights, path: Path, int8: bool = False) -> None:
         model = _with_int8(model)
     _halve(model)
     helper.set_model_props(model, values)
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temp.write_bytes(model.SerializeToString())
-        os.replace(temp, path)
+        with LocalDraft(path) as draft:
+            draft.write(model.SerializeToString())
+            draft.publish()
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        temp.unlink(missing_ok=True)
 
 
 def _traced(net: Lite, classes: int, height: int) -> Any:

@@ -29,7 +29,7 @@ from train.description import PACKED, Description
 from train.lite import Block, Conv, Lite
 from train.model import build
 
-ROWS = "rows"  # of the class matrix, normalised and scaled
+COLUMNS = "columns"  # the class matrix [dim, classes], normalised and scaled
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -39,7 +39,7 @@ class Reader(nn.Module):
 
     def __init__(self, net: Lite) -> None:
         super().__init__()
-        self.register_buffer(ROWS, net.rows().detach().clone())
+        self.register_buffer(COLUMNS, net.rows().detach().T.contiguous())
         self.net = _folded(net)
 
     def forward(self, images: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ class Reader(nn.Module):
         features, gate = self.net(images.float() / 127.5 - 1.0)
         place = torch.nonzero(gate < 0)
         line, frame = place[:, 0], place[:, 1]
-        scores = features[line, frame] @ self.rows.T + allowed
+        scores = features[line, frame] @ self.columns + allowed
         return place, scores.softmax(1) * torch.sigmoid(-gate[line, frame])[:, None]
 
 
@@ -80,6 +80,10 @@ def metadata(weights: Weights) -> dict[str, str]:
     net = weights.net
     if not isinstance(net, Lite):
         raise UserError("only lite networks become ONNX models; the older project's are read with torch as they are")
+    if net.config.neck != "conv":  # torch's exporter unrolls a GRU for lines of one length, and renames linear layers
+        raise UserError(
+            f"a network with the neck {net.config.neck} becomes no ONNX model; it is read with torch as it is"
+        )
     values = describe(net.config, weights.codec, weights.directions, weights.image)
     state = net.state_dict()
     vectors = [state[f"{norm}.{name}"].float().numpy().ravel() for _, norm in _pairs(net) for name in _VECTORS]
@@ -103,7 +107,7 @@ def load_packed(path: Path, charset: Charset | None = None, direction: str | Non
             raise UserError(f"{path} is no model that python -m infer.export wrote ({PACKED})")
         description = Description.parse(json.loads(values["description"]))
         tensors = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
-        if ROWS not in tensors:
+        if COLUMNS not in tensors:
             raise UserError(
                 f"{path} has a class matrix of 8-bit numbers, which only reads: take the model without --int8"
             )
@@ -143,5 +147,5 @@ def _restored(net: Lite, tensors: Mapping[str, np.ndarray[Any, Any]], norms: str
     known = {f"{name}.{end}" for pair in pairs for name in pair for end in (*_VECTORS, "num_batches_tracked")}
     for name in state.keys() - known - {"matrix"}:
         state[name] = tensor(f"net.{name}")
-    state["matrix"] = tensor(ROWS) / net.scale
+    state["matrix"] = tensor(COLUMNS).T / net.scale
     return state

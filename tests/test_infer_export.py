@@ -1,0 +1,91 @@
+"""ONNX Runtime and torch say the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from infer.export import export, main
+from infer.onnx_backend import OnnxBackend
+from infer.torch_backend import TorchBackend
+from tests.conftest import small_charset
+from tests.infer_weights import make_weights
+
+ROOT = Path(__file__).parent.parent
+
+
+def noise(lines: int, width: int) -> np.ndarray:
+    return np.random.default_rng(width).integers(0, 256, (lines, 1, 32, width), np.uint8)
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_both_backends_agree_for_any_batch_and_width(tmp_path: Path, stride: int) -> None:
+    export(make_weights(tmp_path / "w.pt", stride=stride), tmp_path / "w.onnx")
+    fast = OnnxBackend(tmp_path / "w.onnx")
+    slow = TorchBackend(tmp_path / "w.onnx", "cpu")  # of the same, rounded, numbers
+    assert fast.codec == slow.codec
+    only = np.arange(fast.codec.classes) % 3 == 1
+    for lines, width, allowed in ((1, 32, None), (5, 320, None), (2, 1024, None), (3, 96, only)):
+        a, b = (backend.run(noise(lines, width), allowed) for backend in (fast, slow))
+        assert len(a.line)
+        np.testing.assert_array_equal(a.line, b.line)
+        np.testing.assert_array_equal(a.frame, b.frame)
+        np.testing.assert_allclose(a.chances, b.chances, atol=1e-3)
+        assert allowed is None or not a.chances[:, ~only].any()
+        assert fast.frames(width) == slow.frames(width)
+
+
+def test_a_line_without_ink_has_no_frames(tmp_path: Path) -> None:
+    export(make_weights(tmp_path / "w.pt", blank=True), tmp_path / "w.onnx")
+    found = OnnxBackend(tmp_path / "w.onnx").run(noise(2, 64), None)
+    assert found.chances.shape == (0, len(small_charset()))
+
+
+def test_what_runs_has_no_normalisations_and_half_the_bytes(tmp_path: Path) -> None:
+    export(make_weights(tmp_path / "w.pt"), tmp_path / "w.onnx")
+    kinds = {node.op_type for node in onnx.load(tmp_path / "w.onnx").graph.node}
+    assert "BatchNormalization" not in kinds
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(tmp_path / "w.onnx", options, providers=["CPUExecutionProvider"])
+    halves = [t for t in onnx.load(tmp_path / "run.onnx").graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
+    assert not halves  # they were widened when it was loaded, not for each line
+
+
+def test_8_bit_numbers_read_nearly_the_same(tmp_path: Path) -> None:
+    weights = make_weights(tmp_path / "w.pt")
+    export(weights, tmp_path / "w.onnx")
+    export(weights, tmp_path / "w8.onnx", int8=True)
+    a, b = (OnnxBackend(tmp_path / name).run(noise(4, 320), None) for name in ("w.onnx", "w8.onnx"))
+    np.testing.assert_array_equal(a.frame, b.frame)
+    np.testing.assert_allclose(a.chances, b.chances, atol=0.05)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_weights(tmp_path / "w.pt")
+    assert main(["--weight-path", str(tmp_path / "w.pt"), "--out", str(tmp_path / "new/m.onnx")]) == 0
+    assert "bytes" in capsys.readouterr().out
+    make_weights(tmp_path / "gru.pt", neck="gru")
+    assert main(["--weight-path", str(tmp_path / "gru.pt"), "--out", str(tmp_path / "m.onnx")]) == 2
+    assert "gru" in capsys.readouterr().err
+    assert main(["--weight-path", str(tmp_path / "none.pt"), "--out", str(tmp_path / "m.onnx")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert main(["--weight-path", str(tmp_path / "w.pt"), "--out", str(tmp_path / "w.pt/m.onnx")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.onnx"]
+
+
+def test_reading_a_model_imports_no_torch(tmp_path: Path) -> None:
+    export(make_weights(tmp_path / "w.pt"), tmp_path / "w.onnx")
+    code = (
+        "import sys, numpy; from infer import Recognizer; r = Recognizer.load(sys.argv[1]); "
+        "r.read([numpy.zeros((32, 64), 'u1')]); assert not {'torch', 'numba', 'onnx'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "w.onnx")], cwd=ROOT, check=True)
