@@ -195,7 +195,7 @@ def test_the_configuration_is_one_that_legs_can_be_fitted_to() -> None:
     halved = config
     for _ in range(3):  # memory may run out three times
         halved = gpu_schedule.halve(halved, gpu_schedule.steps(halved) - 1)
-    assert halved.stages[-1].batch == 48
+    assert halved.stages[-1].batch == 96
     assert replace(halved, stages=config.stages) == config
 
 

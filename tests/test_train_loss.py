@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from train import loss as train_loss
+from train import scores
 from train.codec import frames_needed
 from train.config import Crnn as CrnnConfig
 from train.config import Lite as LiteConfig
@@ -170,6 +172,20 @@ def test_sampled_ctc_by_its_definition(lines: Lines) -> None:
     places = {int(number): place for place, number in enumerate(classes.chosen, start=1)}
     labels = torch.tensor([places[int(label) - 1] for label in lines.labels])
     assert_same(net, ctc_loss(net, *lines.all, classes), reference(net, lines, scores, labels))
+
+
+@pytest.mark.parametrize("negatives", [0, 15])
+@pytest.mark.parametrize("logits", [1, 200])
+def test_logits_in_parts_change_nothing(logits: int, negatives: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, lines = lite(classes=40), CASES["repeats"]
+    classes = sample_classes(lines.labels - 1, 40, negatives, seed=1, step=2)
+    assert (classes.chosen is None) == (negatives == 0)
+    centres = torch.linspace(2, 48, len(lines.labels))
+    for loss in (ctc_loss, partial(frames_loss, centres=centres)):
+        whole = loss(net, *lines.all, classes=classes)
+        monkeypatch.setattr(scores, "LOGITS", logits)
+        assert_same(net, loss(net, *lines.all, classes=classes), whole)
+        monkeypatch.undo()
 
 
 def test_half_precision_changes_little() -> None:

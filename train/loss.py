@@ -21,6 +21,7 @@ from torch import Tensor
 
 from train.lite import Lite
 from train.model import Net
+from train.scores import log_probs
 
 SURE = 7.0  # gates above it say blank with 99.9 %: which character it might be otherwise is not worth learning
 
@@ -57,13 +58,6 @@ def sample_classes(labels: Tensor, classes: int, negatives: int, seed: int, step
     return Classes(torch.from_numpy(chosen[order]).to(to), torch.from_numpy(correction[order]).to(to))
 
 
-def _logits(net: Lite, features: Tensor, classes: Classes) -> Tensor:
-    """Of features [..., dim] over the classes of the step, float32 [..., K]."""
-    with torch.autocast(features.device.type, enabled=False):
-        logits = features @ net.rows(classes.chosen).T
-    return logits if classes.correction is None else logits + classes.correction
-
-
 def frames_loss(
     net: Lite, x: Tensor, widths: Tensor, labels: Tensor, lengths: Tensor, centres: Tensor, classes: Classes
 ) -> Tensor:
@@ -83,8 +77,8 @@ def frames_loss(
     at = row + place.long().clamp_(0, steps - 1)
     target[at] = labels - 1  # the last wins where two tiny characters share a frame
     known = target >= 0
-    logits = _logits(net, features.flatten(0, 1)[known], classes)
-    loss = F.cross_entropy(logits, classes.local(target[known]))
+    own = classes.local(target[known])[:, None]
+    loss = -log_probs(features.flatten(0, 1)[known], net.rows(classes.chosen), classes.correction, own).mean()
     blank = ~known
     valid = torch.arange(steps, device=x.device) < -(-widths // net.stride)[:, None]
     valid = valid.flatten() & (target.scatter(0, at, -1) < 0)  # the second frames may say either
@@ -126,9 +120,9 @@ def _own_scores(net: Lite, features: Tensor, open_: Tensor, rows: Tensor, classe
     """
     lines, steps = open_.shape
     line = torch.arange(lines, device=rows.device)[:, None].expand(-1, steps)[open_]
-    logits = _logits(net, features[open_], classes)
-    scores = logits.gather(1, rows[line]) - logits.logsumexp(1, keepdim=True)
-    alike = -math.log(logits.shape[1])
+    matrix = net.rows(classes.chosen)
+    scores = log_probs(features[open_], matrix, classes.correction, rows[line])
+    alike = -math.log(len(matrix))
     return scores.new_full((lines, steps, rows.shape[1]), alike).index_put((open_,), scores)
 
 
