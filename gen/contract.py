@@ -28,6 +28,7 @@ ELSEWHERE = "any"  # the images of tars that were made elsewhere and only indexe
 RECIPE = "recipe.json"
 MANIFEST = "manifest.json"
 COLUMNS = (("record", "<u4"), ("image", "<u4"), ("width", "<u2"), ("height", "<u2"), ("label", "<u2"))
+RAREST = ("rarest", "<u4")  # a column that only some sets have
 SHARD_FILE = re.compile(r"(train|val)-(\d{6,})\.(tar|json)")
 
 
@@ -100,19 +101,25 @@ class Sidecar:
         return sidecar
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """One array [count] per column of COLUMNS. Raises ValueError when the packed form does not fit.
+        """One array [count] per column of COLUMNS, and of RAREST if it is there. Raises ValueError when the packed
+        form does not fit.
 
         ``record``: bytes from the sample's first tar header to the next sample's; ``image``: bytes of the image file,
-        which starts 512 bytes into the record; ``width``, ``height``: pixels; ``label``: code points of the text.
+        which starts 512 bytes into the record; ``width``, ``height``: pixels; ``label``: code points of the text;
+        ``rarest``: how often the label's rarest character occurs in all labels of the direction and split.
         """
         return unpack_columns(self.samples, self.count)
 
 
 def pack_columns(columns: Sequence[Iterable[int]]) -> dict[str, Any]:
-    """The ``samples`` of a sidecar from columns in the order of COLUMNS. OverflowError when a value is too large."""
-    data = b"".join(np.array(column, kind).tobytes() for (_, kind), column in zip(COLUMNS, columns, strict=True))
+    """The ``samples`` of a sidecar from columns in the order of COLUMNS, and maybe that of RAREST after them.
+
+    OverflowError when a value is too large.
+    """
+    layout = (*COLUMNS, RAREST)[: max(len(columns), len(COLUMNS))]
+    data = b"".join(np.array(column, kind).tobytes() for (_, kind), column in zip(layout, columns, strict=True))
     packed = base64.b64encode(zlib.compress(data, 6)).decode()
-    return {"columns": [list(column) for column in COLUMNS], "data": packed}
+    return {"columns": [list(column) for column in layout], "data": packed}
 
 
 def unpack_columns(samples: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:

@@ -81,6 +81,9 @@ def test_columns_come_back(rows: list[tuple[int, ...]]) -> None:
         found = unpack_columns(packed, len(rows))[name]
         assert found.dtype == np.dtype(kind)
         assert found.tolist() == column
+    more = unpack_columns(pack_columns([*columns, columns[0]]), len(rows))
+    assert more["rarest"].tolist() == columns[0]
+    assert [name for name, _ in packed["columns"]] == [name for name, _ in COLUMNS] == [*more][:-1]
 
 
 def test_columns_refuse_what_does_not_fit() -> None:

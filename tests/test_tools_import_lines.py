@@ -78,6 +78,17 @@ def test_lines_become_shards(given: Path, capsys: pytest.CaptureFixture[str]) ->
     assert seen[:36] != sorted(seen[:36])
 
 
+def test_sidecars_say_how_rare_the_rarest_character_is(given: Path) -> None:
+    """Of each direction and split by itself."""
+    assert run(given, "--val", "0.1", "--shard-size", "16") == 0
+    for source in (*open_sources(str(given / "out"), "train"), *open_sources(str(given / "out"), "val")):
+        texts = [item.text.replace(" ", "") for item in source.read(range(len(source)))]
+        whole = "".join(texts)
+        found = source.rarest(np.arange(len(source)))
+        assert found is not None
+        assert found.tolist() == [min(map(whole.count, text)) for text in texts]
+
+
 def test_stock_webdataset_reads_them(given: Path) -> None:
     assert run(given) == 0
     with warnings.catch_warnings():

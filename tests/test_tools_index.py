@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from shard_set import in_process, make_set
 
-from gen.contract import ELSEWHERE, MANIFEST, Manifest, Sidecar
+from gen.contract import COLUMNS, ELSEWHERE, MANIFEST, RAREST, Manifest, Sidecar
 from tools import index, verify
 from tools.index_scan import scan
 from train.shards import BadShard, open_source
@@ -157,6 +157,26 @@ def test_what_cannot_be_used_is_left_out_and_told(tmp_path: Path, capsys: pytest
     check(tmp_path, "train", range(12))
     check(tmp_path, "val", range(50, 55))
     assert verify.main([str(tmp_path)]) == 0
+
+
+def test_sidecars_say_how_rare_the_rarest_character_is(tmp_path: Path) -> None:
+    archive(tmp_path / "a.tar", lines(0, 14))
+    archive(tmp_path / "b.tar", lines(14, 9))
+    archive(tmp_path / "val.tar", lines(23, 5))
+    assert index.main([str(tmp_path)]) == 0
+    for split, count in (("train", 23), ("val", 5)):
+        source = open_source(str(tmp_path), split)
+        texts = [item.text.replace(" ", "") for item in source.read(range(count))]
+        whole = "".join(texts)
+        expected = [min(map(whole.count, text)) for text in texts]
+        found = source.rarest(np.arange(count))
+        assert found is not None
+        assert found.tolist() == expected
+        assert split == "val" or len(set(expected)) > 3
+        rest = source.exclude(["a"]).rarest(np.arange(9)) if split == "train" else None
+        assert rest is None or rest.tolist() == expected[14:]
+    samples = Sidecar.parse((tmp_path / "a.json").read_bytes()).samples
+    assert samples["columns"] == [*map(list, COLUMNS), list(RAREST)]
 
 
 def test_damage_after_indexing_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

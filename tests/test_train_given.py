@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given as for_all
-from hypothesis import settings
-from hypothesis import strategies as st
 from shard_set import CHARS, make_set
 from train_sources import MemorySource, memory
 
@@ -20,13 +16,13 @@ from gen.errors import UserError
 from gen.fonts import Font
 from gen.stream import DIRECTIONS
 from train import given as module
+from train.chosen import Chosen
 from train.codec import Codec
 from train.config import Lite as LiteConfig
 from train.config import Stage
 from train.dist import World
-from train.given import Given, Short, check_labels, common_charset, open_stage, parse_place, without_bad
+from train.given import Given, check_labels, common_charset, open_stage, parse_place, without_bad
 from train.model import Net, build
-from train.plan import Plan
 from train.rendered import Ingredients, RenderedSource
 from train.shards import BadShard
 from train.source import Ints, Item
@@ -130,45 +126,6 @@ def test_one_charset_for_all() -> None:
         common_charset([small, large], Charset("天人"))
 
 
-@for_all(st.integers(1, 23), st.integers(1, 40))
-@settings(max_examples=20, deadline=None)
-def test_short_lines_keep_their_blocks(longest: int, block: int) -> None:
-    whole = memory(150, block)
-    assert whole.blocks is not None
-    lengths = whole.lengths(np.arange(150))
-    short = Short(whole, longest)
-    assert short.blocks is not None
-    expected = [item.text for number, item in enumerate(whole.read(range(150))) if lengths[number] <= longest]
-    ids = np.arange(int(short.blocks.sum()))
-    assert [item.text for item in short.read(ids.tolist())] == expected
-    assert len(short.blocks) == len(whole.blocks)
-    assert short.lengths(ids).tolist() == [len(text) for text in expected]
-    assert short.widths(ids).tolist() == whole.widths(np.flatnonzero(lengths <= longest)).tolist()
-    per_block = np.add.reduceat(lengths <= longest, np.cumsum(whole.blocks) - whole.blocks)
-    assert short.blocks.tolist() == per_block.tolist()
-
-
-def test_a_plan_deals_short_lines_from_their_own_blocks() -> None:
-    whole = memory(900, 30)
-    short = pickle.loads(pickle.dumps(Short(whole, 2)))
-    assert short.blocks.min() == 0  # a block without any
-    plan = Plan([short], [1], seed=1, batch=12, window=2)
-    for number, block in plan.blocks(0, 0, 1):
-        assert number == 0
-        assert short.blocks[block] > 0
-    needed = {int(short.ids[row[1]]) // 30 for step in range(plan.steps) for row in plan.batch(step)}
-    assert {block for _, block in plan.blocks(0, 0, 1)} == needed
-    short.prefetch([3, 1])
-    assert short.source.asked == [3, 1]
-
-
-def test_no_short_line_at_all() -> None:
-    whole = memory(4)
-    shortest = int(whole.lengths(np.arange(4)).min())
-    with pytest.raises(UserError, match=rf"memory has no line of at most {shortest - 1} characters: drop the stage"):
-        Short(whole, shortest - 1)
-
-
 def test_a_stage_takes_what_it_wants(shards: Path, drawn: Ingredients, tmp_path: Path) -> None:
     hard = tmp_path / "hard.txt"
     hard.write_text("天天人人\n" * 50, encoding="utf-8")
@@ -176,7 +133,7 @@ def test_a_stage_takes_what_it_wants(shards: Path, drawn: Ingredients, tmp_path:
     stage = Stage(name="a", lines=1, longest=3, confusions=0.25, sets=("layout.sizes=[28]",))
     sources, weights = open_stage(given, stage, hard)
     assert weights == pytest.approx([0.375, 0.375, 0.25])
-    assert isinstance(sources[0], Short)
+    assert isinstance(sources[0], Chosen)
     items = [source.read(range(10)) for source in sources]
     assert all(1 <= len(item.text) <= 3 for some in items for item in some)
     assert {item.size for some in items[1:] for item in some} == {28}

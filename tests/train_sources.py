@@ -30,6 +30,7 @@ class MemorySource:
     seed: int = 1
     spaces: bool = False
     bad: int = -1  # reading this sample raises
+    rarities: Ints | None = None  # of each sample
     asked: list[int] = field(default_factory=list)  # blocks of prefetch
 
     def _draw(self, ids: Ints) -> tuple[Ints, Ints]:
@@ -43,6 +44,9 @@ class MemorySource:
 
     def lengths(self, ids: Ints) -> Ints:
         return self._draw(np.asarray(ids))[0]
+
+    def rarest(self, ids: Ints) -> Ints | None:
+        return None if self.rarities is None else self.rarities[ids]
 
     def item(self, number: int) -> Item:
         length, size = (int(values[0]) for values in self._draw(np.array([number])))

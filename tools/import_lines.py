@@ -17,8 +17,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tqdm import tqdm
 
 from gen import dataset
 from gen.charset import Charset, load_charset
-from gen.contract import DIRECTIONS, sample_key
+from gen.contract import DIRECTIONS, pack_columns, sample_key
 from gen.dataset import Held
 from gen.errors import UserError
 from gen.image import encode_image
@@ -37,6 +38,7 @@ from gen.plan import ShardTask, parse_size
 from gen.shard import ShardBuilder
 from gen.store import Store, open_store
 from tools.left_out import LeftOut
+from tools.rarity import rarest
 from train.members import clean, decode
 
 QUALITY = 95  # of images that are encoded anew: they were compressed once before
@@ -124,8 +126,10 @@ def run(args: argparse.Namespace) -> None:
         dataset.prepared(store, held, args.overwrite, (0, 1), lambda todo, freed: None) as todo,
         tqdm(total=sum(task.count for task in todo), unit="img", unit_scale=True, disable=None) as bar,
     ):
+        counts = {(way, split): _characters(part) for way in parts for split, part in parts[way].items()}
         for task in todo:
-            _write(store, task, parts[task.direction][task.split][task.start : task.start + task.count])
+            part = parts[task.direction][task.split][task.start : task.start + task.count]
+            _write(store, task, part, counts[task.direction, task.split])
             bar.update(task.count)
         dataset.finish(store, held)
     made = "; ".join(f"{way} {len(part['train']):,} train + {len(part['val']):,} val" for way, part in parts.items())
@@ -186,7 +190,15 @@ def _parts(lines: Sequence[Line], seed: int, share: float) -> dict[str, dict[str
     return parts
 
 
-def _write(store: Store, task: ShardTask, lines: Sequence[Line]) -> None:
+def _characters(lines: Sequence[Line]) -> Counter[str]:
+    """How often each character occurs."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(line.text)
+    return counts
+
+
+def _write(store: Store, task: ShardTask, lines: Sequence[Line], counts: Counter[str]) -> None:
     """Make a shard, in the order of `gen.shard.run_task`: the sidecar, which commits it, goes first and comes last."""
     with store.create(task.tar) as shard, store.create(task.sidecar) as note:
         builder = ShardBuilder(shard.write, (".jpg", ".txt"))
@@ -199,7 +211,9 @@ def _write(store: Store, task: ShardTask, lines: Sequence[Line]) -> None:
             height, width = pixels.shape
             members = (_as_jpeg(data, pixels), line.text.encode())
             builder.add(sample_key(task.direction, task.split, index).encode(), members, width, height, len(line.text))
-        note.write(builder.finish(task, "jpg").to_json())
+        sidecar = builder.finish(task, "jpg")
+        columns: list[Iterable[int]] = [*sidecar.columns().values(), rarest(counts, (line.text for line in lines))]
+        note.write(replace(sidecar, samples=pack_columns(columns)).to_json())
         shard.seal()
         note.seal()
         store.remove(task.sidecar)

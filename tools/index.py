@@ -18,6 +18,7 @@ import hashlib
 import multiprocessing
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import accumulate
@@ -37,6 +38,7 @@ from gen.store import LocalStore
 from gen.summary import size_text
 from tools.index_scan import Scan, scan
 from tools.left_out import LeftOut
+from tools.rarity import rarest
 
 _VALIDATION = re.compile(r"val|dev|test", re.IGNORECASE)
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -178,6 +180,9 @@ def _write(store: LocalStore, splits: dict[str, list[Scan]], direction: str, cha
     entries: dict[str, tuple[ShardEntry, ...]] = {}
     for split, part in splits.items():
         found = []
+        counts: Counter[str] = Counter()
+        for each in part:
+            counts.update(each.characters)
         for each, end in zip(part, accumulate(each.count for each in part)):
             sidecar = Sidecar(
                 name=each.name,
@@ -190,7 +195,7 @@ def _write(store: LocalStore, splits: dict[str, list[Scan]], direction: str, cha
                 identity=identity,
                 image=ELSEWHERE,
                 blocks=each.blocks,
-                samples=pack_columns(each.columns),
+                samples=pack_columns((*each.columns, rarest(counts, each.labels))),
             ).to_json()
             publish(store, f"{each.name}.json", sidecar)
             found.append(

@@ -9,10 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gen.contract import BLOCK_BYTES, Block
 from gen.tar import RECORD
@@ -33,20 +38,26 @@ class Group:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a tar holds. ``columns`` are those of a sidecar; ``tall``: images higher than wide."""
+    """What a tar holds, in few bytes. ``columns`` are those of a sidecar; ``tall``: images higher than wide."""
 
     name: str
+    packed: bytes  # the labels, one a line in UTF-8, compressed
     bytes: int
     sha256: str
     blocks: tuple[Block, ...]
-    columns: tuple[list[int], ...]
-    characters: frozenset[str]
+    columns: tuple[NDArray[Any], ...]
+    characters: Counter[str]
     tall: int
     left_out: list[tuple[str, str]]
 
     @property
     def count(self) -> int:
         return len(self.columns[0])
+
+    @property
+    def labels(self) -> list[str]:
+        """Of the samples, in order."""
+        return zlib.decompress(self.packed).decode().split("\n")
 
 
 def groups(archive: tarfile.TarFile) -> Iterator[Group]:
@@ -70,7 +81,7 @@ def scan(path: Path, charset: frozenset[str] | None, block_bytes: int = BLOCK_BY
     """Read a tar. ``charset``: leave out labels with other characters (None: take any)."""
     kept: list[Group] = []
     rows: list[tuple[int, int, int, int]] = []  # of the columns but the first
-    characters: set[str] = set()
+    labels: list[str] = []
     left_out: list[tuple[str, str]] = []
     with path.open("rb") as file:
         try:
@@ -78,7 +89,7 @@ def scan(path: Path, charset: frozenset[str] | None, block_bytes: int = BLOCK_BY
                 found = list(groups(archive))
         except tarfile.TarError as error:
             reason = f"not a plain tar that is whole ({error})"
-            return Scan(path.stem, 0, "", (), ([], [], [], [], []), frozenset(), 0, [(path.name, reason)])
+            return Scan(path.stem, b"", 0, "", (), (np.empty(0),) * 5, Counter(), 0, [(path.name, reason)])
         size = file.seek(0, os.SEEK_END)
         for group in found:
             group.end = min(group.end, size)  # the last member of a tar without an end may lack its padding
@@ -89,15 +100,16 @@ def scan(path: Path, charset: frozenset[str] | None, block_bytes: int = BLOCK_BY
                 continue
             kept.append(group)
             rows.append(row)
-            characters.update(text)
+            labels.append(text)
         tall = sum(height > width for _, width, height, _ in rows)
         blocks, sizes = _blocks(file, kept, block_bytes)
         file.seek(0)
         digest = hashlib.sha256()
         while piece := file.read(1 << 20):
             digest.update(piece)
-    columns = (sizes, *([row[k] for row in rows] for k in range(4)))
-    return Scan(path.stem, size, digest.hexdigest(), blocks, columns, frozenset(characters), tall, left_out)
+    columns = tuple(np.array(column, np.uint32) for column in (sizes, *([row[k] for row in rows] for k in range(4))))
+    packed, characters = zlib.compress("\n".join(labels).encode()), Counter("".join(labels))
+    return Scan(path.stem, packed, size, digest.hexdigest(), blocks, columns, characters, tall, left_out)
 
 
 def _check(group: Group, record: bytes, charset: frozenset[str] | None) -> tuple[tuple[int, int, int, int], str]:

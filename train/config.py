@@ -57,6 +57,7 @@ class Data:
     workers: Number | None = None  # that read or draw, per rank; null: 1 on a CPU, up to 16 on a GPU
     cache_gb: Annotated[float, Field(gt=0)] = 20.0  # of fetched blocks on this machine
     val: Number = 1000  # lines of the validation split; 0: no validation
+    balance: Share = 0.0  # how much oftener lines with rare characters are seen, see `train.chosen`; 0: not at all
 
 
 @dataclass(frozen=True, config=STRICT)

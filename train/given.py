@@ -17,6 +17,7 @@ import numpy as np
 from gen.charset import Charset, describe
 from gen.errors import UserError
 from gen.stream import DIRECTIONS
+from train.chosen import short
 from train.codec import Codec, frames_needed
 from train.config import Stage
 from train.dist import World
@@ -24,7 +25,7 @@ from train.image import ImageSpec, prepare
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
 from train.shards import BadShard, open_sources
-from train.source import Ints, Item, Source
+from train.source import Source
 
 T = TypeVar("T")
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
@@ -157,37 +158,6 @@ def common_charset(sources: Sequence[Source], wanted: Charset | None) -> Charset
     return charset
 
 
-class Short:
-    """A source without its longer lines."""
-
-    def __init__(self, source: Source, longest: int) -> None:
-        assert source.blocks is not None
-        ids = np.arange(int(source.blocks.sum()))
-        kept = source.lengths(ids) <= longest
-        self.source, self.ids = source, ids[kept]
-        self.name, self.direction, self.charset, self.identity = (
-            source.name, source.direction, source.charset, source.identity
-        )  # fmt: skip
-        edges = np.concatenate([[0], np.cumsum(source.blocks)])
-        self.blocks: Ints | None = np.diff(np.concatenate([[0], np.cumsum(kept)])[edges])
-        if not len(self.ids):
-            raise UserError(
-                f"{source.name} has no line of at most {longest} characters: drop the stage that wants them"
-            )
-
-    def widths(self, ids: Ints) -> Ints:
-        return self.source.widths(self.ids[ids])
-
-    def lengths(self, ids: Ints) -> Ints:
-        return self.source.lengths(self.ids[ids])
-
-    def read(self, ids: Sequence[int]) -> list[Item]:
-        return self.source.read([int(self.ids[number]) for number in ids])
-
-    def prefetch(self, blocks: Sequence[int]) -> None:
-        self.source.prefetch(blocks)
-
-
 def open_stage(
     given: Given, stage: Stage, hard: Path | None = None, shift: int = 0
 ) -> tuple[list[Source], list[float]]:
@@ -210,7 +180,7 @@ def open_stage(
         weights = [weight / total for weight, has in zip(weights, boxed) if has]
         sources = [source for source, has in zip(sources, boxed) if has]
     if stage.longest is not None:
-        sources = [source if source.blocks is None else Short(source, stage.longest) for source in sources]
+        sources = [source if source.blocks is None else short(source, stage.longest) for source in sources]
     if hard is not None:
         text = replace(given.ingredients, corpus=(hard,), sets=(*given.ingredients.sets, *ONLY_TEXT))
         more, shares = replace(given, places=(given.recipe,), ingredients=text).open("train", sets=sets)

@@ -26,6 +26,7 @@ from gen.identity import differences
 from gen.settings import to_dict
 from train import checkpoint
 from train.checkpoint import BEST, LAST, PREVIOUS, WEIGHTS
+from train.chosen import balance
 from train.confusions import find_confusions
 from train.data import Batch, loader
 from train.dist import World
@@ -206,8 +207,13 @@ class Loop:
                         self._record.say(note)
             return sources, weights
 
-        setting.given, opened = open_agreed(setting.given, setting.skip, self.world, attempt)
-        return opened
+        setting.given, (sources, weights) = open_agreed(setting.given, setting.skip, self.world, attempt)
+        if setting.config.data.balance:
+            sources, notes = balance(sources, setting.config.data.balance)
+            if self._record is not None and self.step == leg.first:
+                for note in notes:
+                    self._record.say(note)
+        return sources, weights
 
     def _next(self, batches: Iterator[Batch]) -> tuple[Batch | None, int]:
         """The next batch, and this process's word on whether to go on."""

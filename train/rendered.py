@@ -138,6 +138,9 @@ class RenderedSource:
         margin = 2 * low + (deal.columns[:, START] + deal.columns[:, END]) * (high - low)
         return np.asarray(em * size + loose * margin, np.int64)
 
+    def rarest(self, ids: Ints) -> None:
+        """Recipes deal characters evenly as they are told."""
+
     def read(self, ids: Sequence[int]) -> list[Item]:
         """The lines, drawn now."""
         samples = [render(self.recipe, self.stream, int(number)) for number in ids]

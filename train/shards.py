@@ -2,9 +2,9 @@
 
     python -c "from train.shards import open_sources; print(open_sources('shards', 'train')[0].read([0])[0].text)"
 
-The manifest and the sidecars are read at once (10 bytes a sample stay in memory); the tars a block at a time, each
-verified before the first sample is taken from it. webdataset is not needed, since it can neither seek to a sample nor
-tell damaged bytes; the shards are nevertheless plain WebDataset.
+The manifest and the sidecars are read at once (10 to 14 bytes a sample stay in memory); the tars a block at a time,
+each verified before the first sample is taken from it. webdataset is not needed, since it can neither seek to a sample
+nor tell damaged bytes; the shards are nevertheless plain WebDataset.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gen.charset import Charset
-from gen.contract import DIRECTIONS, ELSEWHERE, MANIFEST, Block, Manifest, ShardEntry, Sidecar
+from gen.contract import DIRECTIONS, ELSEWHERE, MANIFEST, RAREST, Block, Manifest, ShardEntry, Sidecar
 from gen.errors import UserError
 from train.members import BadSample, parse
 from train.place import LocalPlace, Missing, OpenBlock, Place, Unusable
@@ -53,6 +53,7 @@ class Shard:
     start: NDArray[np.uint32]  # of the record, bytes from the start of its block
     extent: NDArray[np.int32]  # along the reading direction at 32 px thickness, px
     length: NDArray[np.uint16]  # of the label, code points
+    rarest: NDArray[np.uint32] | None  # how often its rarest character occurs in the set, if the sidecar says
 
 
 class ShardSource:
@@ -75,6 +76,8 @@ class ShardSource:
         self._start = np.concatenate([shard.start for shard in shards])
         self._extent = np.concatenate([shard.extent for shard in shards])
         self._length = np.concatenate([shard.length for shard in shards])
+        rarest = [shard.rarest for shard in shards if shard.rarest is not None]
+        self._rarest = np.concatenate(rarest) if len(rarest) == len(shards) else None
         self._verified: set[int] = set()  # blocks, by this process
         self._open: dict[int, OpenBlock] = {}  # the one used last at the end
 
@@ -91,6 +94,10 @@ class ShardSource:
     def lengths(self, ids: Ints) -> Ints:
         """Code points of the labels; int64 like ``ids``."""
         return self._length[ids].astype(np.int64)
+
+    def rarest(self, ids: Ints) -> Ints | None:
+        """How often the rarest character of each label occurs in all labels of the set, if its sidecars say so."""
+        return None if self._rarest is None else self._rarest[ids].astype(np.int64)
 
     def read(self, ids: Sequence[int] | Ints) -> list[Item]:
         """The samples in the order asked for. Raises `BadShard` when one cannot be had, or is not what it should be."""
@@ -154,9 +161,9 @@ class ShardSource:
             if name not in shards:
                 blocks = slice(bounds[k], bounds[k + 1])
                 part = slice(self._first[bounds[k]], self._first[bounds[k + 1]])
-                parts.append(
-                    Shard(name, tuple(self._blocks[blocks]), self._start[part], self._extent[part], self._length[part])
-                )
+                each = self._start[part], self._extent[part], self._length[part]
+                rarest = None if self._rarest is None else self._rarest[part]
+                parts.append(Shard(name, tuple(self._blocks[blocks]), *each, rarest))
         if not parts:
             raise UserError(f"{self.name}: no shard is left once the bad ones are skipped")
         return ShardSource(self._place, self._manifest, parts)
@@ -293,4 +300,5 @@ def _shard(sidecar: Sidecar, direction: str) -> Shard:
         (ends[:-1] - np.repeat(ends[first], count)).astype(np.uint32),
         np.maximum(long * _THICKNESS // np.maximum(thick, 1), 1),
         columns["label"].astype(np.uint16),
+        columns.get(RAREST[0]),
     )

@@ -55,6 +55,10 @@ class Source(Protocol):
         """Code points of the samples' labels."""
         ...
 
+    def rarest(self, ids: Ints) -> Ints | None:
+        """How often the rarest character of each sample's label occurs in the whole set; None where nobody counted."""
+        ...
+
     def read(self, ids: Sequence[int]) -> list[Item]:
         """The samples themselves, in the order asked for."""
         ...
