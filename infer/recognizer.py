@@ -168,7 +168,7 @@ class Recognizer:
             if cut.shape[1] > LONGEST * cut.shape[0]:
                 size = f"{cut.shape[1]:,} px long and {cut.shape[0]} px high"
                 raise ImageError(f"holds a line {size}, more than {LONGEST:,} times as long as high; cut it in parts")
-            prepared = to_height(cut, backend.image.height)
+            prepared = to_height(cut, backend.image)
             yield _Line(number, way, prepared, crop.left, (crop.right - crop.left) / prepared.shape[1])
 
     def _directions(self, pixels: NDArray[np.uint8], direction: str) -> Sequence[str]:

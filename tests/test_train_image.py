@@ -45,7 +45,7 @@ def test_height_is_reached_and_the_width_rounded_down(shape: tuple[int, int], ex
     for direction in DIRECTIONS:
         pixels = noise(*shape) if direction == "horizontal" else noise(*shape[::-1])
         assert prepare(pixels, direction, ImageSpec()).shape == (32, expected)
-    assert to_height(noise(*shape), 48).shape[0] == 48
+    assert to_height(noise(*shape), replace(ImageSpec(), height=48)).shape[0] == 48
 
 
 def test_scaling_keeps_grey_levels() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -23,10 +23,12 @@ STEP = 32  # px; batches are padded to a multiple of it, so that few shapes occu
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """How weights want their lines. ``trim``: a reader is to cut off wide blank margins first."""
+    """How weights want their lines. ``trim``: a reader is to cut off wide blank margins first; ``shrink``: how larger
+    lines are made smaller."""
 
     height: int = 32
     trim: bool = True
+    shrink: Literal["area", "linear"] = "area"
 
 
 def upright(pixels: Bytes, direction: str) -> Bytes:
@@ -34,18 +36,19 @@ def upright(pixels: Bytes, direction: str) -> Bytes:
     return np.ascontiguousarray(np.rot90(pixels)) if direction == "vertical" else pixels
 
 
-def to_height(pixels: Bytes, height: int) -> Bytes:
-    """Scale an upright line to ``height``, its width in proportion (rounded down, at least 1)."""
+def to_height(pixels: Bytes, spec: ImageSpec) -> Bytes:
+    """Scale an upright line to the height of the spec, its width in proportion (rounded down, at least 1)."""
+    height = spec.height
     if pixels.shape[0] == height:
         return pixels
     width = max(1, pixels.shape[1] * height // pixels.shape[0])
-    how = cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if height < pixels.shape[0] and spec.shrink == "area" else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), np.uint8)
 
 
 def prepare(pixels: Bytes, direction: str, spec: ImageSpec) -> Bytes:
     """Grey uint8 [H, W] as in the file to uint8 [spec.height, width], reading order along the width."""
-    return to_height(upright(pixels, direction), spec.height)
+    return to_height(upright(pixels, direction), spec)
 
 
 def pad_batch(lines: Sequence[Bytes], step: int = STEP) -> tuple[Bytes, NDArray[np.int64]]:
