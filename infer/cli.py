@@ -137,6 +137,8 @@ def _names(args: argparse.Namespace, stack: ExitStack) -> Names:
         raise UserError("nothing to read: give images, folders or --list FILE; - is an image from stdin")
     if [*files, args.list].count(STDIN) > 1:
         raise UserError("stdin was given twice: it holds one image, -, or one list, --list -")
+    if STDIN in (*files, args.list) and sys.stdin is None:
+        raise UserError("stdin is closed: nothing can be read from it")
     for folder in args.image_dir:
         if not os.path.isdir(folder):
             raise UserError(f"--image-dir {folder} is no folder")
