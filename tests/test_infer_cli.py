@@ -315,8 +315,21 @@ def test_an_image_from_stdin(files: Path) -> None:
     done = end(start("-", "--weight-path", files / "w.onnx"), b"")
     assert (done.code, done.err[0]) == (1, "-: is empty, 0 bytes")
     for flags in (["-"], ["--list", "-"]):
-        done = end(start(*flags, "--weight-path", files / "w.onnx", stdin=None, preexec_fn=lambda: os.close(0)))
-        assert (done.code, done.err) == (2, ["stdin is closed: nothing can be read from it"])
+        command = [
+            "sh",
+            "-c",
+            'exec "$@" <&-',
+            "sh",
+            sys.executable,
+            "-m",
+            "infer",
+            *flags,
+            "--weight-path",
+            files / "w.onnx",
+        ]
+        closed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert closed.returncode == 2
+        assert closed.stderr == "python -m infer: stdin is closed: nothing can be read from it\n"
 
 
 def test_a_list_from_stdin_is_read_as_it_comes_until_it_is_stopped(files: Path, tmp_path: Path) -> None:
