@@ -66,12 +66,14 @@ def open_backend(
         raise UserError(f"{path} does not exist: give a file of weights (.onnx, or .pt of a training run)")
     if device not in DEVICES:
         raise UserError(f"device {device!r} is none of {', '.join(DEVICES)}")
-    if device == "cpu" and path.suffix == ".onnx":
-        from infer.onnx_backend import OnnxBackend
-
-        return OnnxBackend(path, charset, direction)
+    with_onnx = device == "cpu" and path.suffix == ".onnx"
     try:
+        if with_onnx:
+            from infer.onnx_backend import OnnxBackend
+
+            return OnnxBackend(path, charset, direction)
         from infer.torch_backend import TorchBackend
     except ModuleNotFoundError as error:
-        raise UserError(f"{path} is read with {error.name}, which is not installed: pip install '.[train]'") from None
+        extra = "infer" if with_onnx else "train"
+        raise UserError(f"{path} is read with {error.name}, which is missing: pip install '.[{extra}]'") from None
     return TorchBackend(path, device, charset, direction)

@@ -306,6 +306,18 @@ def test_reading_with_onnx_needs_nothing_heavy(files: Path) -> None:
     assert not heavy & set(loaded.split())
 
 
+@pytest.mark.parametrize(
+    ("weights", "module", "extra"), [("w.onnx", "onnxruntime", "infer"), ("w.pt", "torch", "train")]
+)
+def test_what_is_not_installed_is_named(files: Path, weights: str, module: str, extra: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from infer.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "--weight-path", files / weights, files / ALL[0]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"is read with {module}, which is missing: pip install '.[{extra}]'" in done.stderr
+
+
 def test_an_image_from_stdin(files: Path) -> None:
     process = start("-", "--weight-path", files / "w.onnx", "--format", "jsonl")
     done = end(process, (files / ALL[0]).read_bytes())
