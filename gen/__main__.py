@@ -2,9 +2,10 @@
 
 import sys
 
+from gen import command
+
 if __name__ == "__main__":  # workers import this file too
-    try:
-        from gen.cli import main
-    except KeyboardInterrupt:  # Ctrl-C before anything was begun
-        sys.exit(130)
+    command.quiet("python -m gen")
+    from gen.cli import main
+
     sys.exit(main())

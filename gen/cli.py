@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from gen import dataset, paths, summary
 from gen.charset import load_charset
+from gen.command import Parser, run, say
 from gen.config import load_recipe
 from gen.contract import DIRECTIONS, RECIPE
 from gen.dataset import Held
@@ -33,22 +31,9 @@ from gen.sample import Recipe, RecipeSource, open_recipe
 from gen.store import Store, open_store
 
 
-class Stopped(KeyboardInterrupt):
-    """SIGINT or SIGTERM."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """Every flag, with its help."""
-    result = _Parser(
+    result = Parser(
         prog="python -m gen",
         description="Generate labelled images of Chinese text lines as WebDataset shards.",
         epilog="Sizes: 500, 20k, 1.5M, 1e6, 10_000. Stopped or killed, the same command goes on.",
@@ -87,47 +72,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 2 for what the user can mend, 130 or 143 when stopped."""
-    mend_streams()
-    args = parser().parse_args(argv)
+    return run(parser(), argv, _make, stopped=lambda args: _what_is_there(args.out), advice=_check)
+
+
+def _make(args: argparse.Namespace) -> int:
     args.out = os.path.expanduser(args.out)
-    handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return finish(args) if args.finish else generate(args)
-    except UserError as error:
-        message = " ".join(str(error).split())
-    except BrokenPipeError:  # nobody reads what is printed; what is written is whole
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        outside = error.filename and not str(error.filename).startswith(args.out)
-        what = "that file" if outside else f"--out {args.out} and its disk"
-        message = f"{place}{error.strerror or error}; check {what}, then run the same command"
-    except KeyboardInterrupt as stopped:
-        number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
-        print(f"python -m gen: stopped; {_what_is_there(args.out)}", file=sys.stderr)
-        return 128 + number
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    print(f"python -m gen: {message}", file=sys.stderr)
-    return 2
+    return finish(args) if args.finish else generate(args)
 
 
-def mend_streams() -> None:
-    """A closed stderr, or a terminal that cannot write Chinese, must not cost a run its exit code."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the rest of the process)
-        elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # cleaning up takes a moment and must not be cut short
-    raise Stopped(number)
+def _check(args: argparse.Namespace, error: OSError) -> str:
+    """What to look at after a failure of the operating system."""
+    outside = error.filename and not str(error.filename).startswith(args.out)
+    return f"check {'that file' if outside else f'--out {args.out} and its disk'}, then run the same command"
 
 
 def _what_is_there(out: str) -> str:
@@ -168,13 +124,13 @@ def generate(args: argparse.Namespace) -> int:
     wanted.plan.check()
     future, replace = dataset.begin(store, wanted, args.overwrite)  # a refusal comes before any note
     for note in (*fonts_note, *_recipe_notes(recipe)):
-        print(f"python -m gen: {note}", file=sys.stderr)
+        say(f"python -m gen: {note}")
     rates = measure(recipe, directions)
     if args.dry_run:
         tasks = [task for task in future.plan.slice(*part) if task.direction in counts]
         todo = dataset.todo_of(store, wanted, tasks, replace)
         cost = rates.estimate(todo, workers)
-        print(summary.plan_text(args, store, recipe, wanted, tasks, todo, cost, workers), flush=True)
+        say(summary.plan_text(args, store, recipe, wanted, tasks, todo, cost, workers), sys.stdout)
         _check_disk(store, cost.bytes, dataset.set_bytes(store) if replace else 0)
         return 0
 
@@ -189,7 +145,7 @@ def generate(args: argparse.Namespace) -> int:
         held = dataset.read_held(store)
         assert held is not None
         missing = dataset.finish(store, held)
-    print(summary.done_text(args, todo, progress.bytes, seconds, missing), flush=True)
+    say(summary.done_text(args, todo, progress.bytes, seconds, missing), sys.stdout)
     return 0
 
 
@@ -212,9 +168,9 @@ def finish(args: argparse.Namespace) -> int:
             "run the slices that make them again"
         )
     tasks = held.plan.tasks()
-    print(
+    say(
         f"{args.out} is complete: {held.plan.samples:,} images in {len(tasks)} shards. {summary.next_text(args.out)}",
-        flush=True,
+        sys.stdout,
     )
     return 0
 

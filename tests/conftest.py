@@ -1,16 +1,19 @@
-"""Small recipes that open in a blink: two pip fonts, some two hundred characters."""
+"""Small recipes that open in a blink (two pip fonts, some two hundred characters), and a small set to serve."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from served import QUICK, N
+from shard_set import make_set
 
 from gen.charset import Charset, load_charset
 from gen.config import load_recipe
 from gen.fonts import Font, find_catalogue_fonts
 from gen.sample import Recipe, RecipeSource, open_recipe
+from train.shards import open_source
 
 ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
 PUNCTUATION = "，。、：；！？（）《》「」【】“”—…·ー～っ①→"
@@ -48,3 +51,25 @@ def small(pip_fonts: tuple[Font, ...], cache: Path) -> Callable[..., Recipe]:
 @pytest.fixture(scope="session")
 def full_charset() -> Charset:
     return load_charset(None)
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small set of horizontal lines."""
+    folder = tmp_path_factory.mktemp("served")
+    make_set(folder, {"train": N, "val": 15})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def truth(root: Path) -> list[bytes]:
+    """The records of its training samples as they are on the disk."""
+    return open_source(str(root / "horizontal"), "train").records(range(N))
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    """Servers that fail are given up soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.cache.Patience", lambda: QUICK)
+        yield

@@ -175,6 +175,7 @@ def test_what_comes_back_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_all_that_is_imported_is_carried_or_there() -> None:
     code = (
         "import json, sys, sysconfig; from pathlib import Path; import train.cli, train.evaluate, tools.gpu_state\n"
+        "sys.modules['botocore'] = None\n"  # TensorBoard takes it where it is, and does without
         "from torch.utils.tensorboard import SummaryWriter\n"
         "site = sysconfig.get_paths()['purelib']\n"
         "files = [(name, getattr(module, '__file__', None) or '') for name, module in sys.modules.items()]\n"

@@ -38,7 +38,7 @@ def given(charset: Path, pip_fonts: tuple[Font, ...], cache: Path, monkeypatch: 
 
 
 def rows_of(source: RecipeSource, *arguments: str) -> list[Row]:
-    options = preview.parse(arguments)
+    options = preview.parser().parse_args(arguments)
     preview.check(options, source)
     return list(preview.make_rows(options, source, ("horizontal", "vertical")))
 

@@ -15,40 +15,16 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from served import N, read
 from servers import Faulty
-from shard_set import make_set
 
 from gen.contract import Block
+from gen.errors import UserError
 from train.cache import BlockCache, Prefetcher, remote_place
-from train.patience import Patience
 from train.place import Unusable
 from train.shards import ShardSource, open_source
 
-QUICK = Patience(connect=5, silence=5, total=20, tries=3, pause=0.01)
-N = 70
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("served")
-    make_set(folder, {"train": N, "val": 15})
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.cache.Patience", lambda: QUICK)
-
-
-@pytest.fixture(scope="module")
-def truth(root: Path) -> list[bytes]:
-    """The records of the training samples as they are on the disk."""
-    return open_source(str(root / "horizontal"), "train").records(range(N))
-
-
-def read(url: str, cache: Path, limit: int = 1 << 30) -> tuple[ShardSource, list[bytes]]:
-    source = open_source(url, "train", cache, limit)
-    return source, source.records(range(N))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_cache_deletes_what_was_used_longest_ago(tmp_path: Path) -> None:
@@ -63,7 +39,7 @@ def test_cache_deletes_what_was_used_longest_ago(tmp_path: Path) -> None:
     fresh = BlockCache(tmp_path, 4_000)
     fresh.store(keys[1], [b"x" * 1000], lambda path: None)
     assert all(fresh.has(key) for key in (keys[0], keys[39]))  # too young to go
-    with pytest.raises(Unusable, match="larger than the whole cache of 4000"):
+    with pytest.raises(UserError, match=r"larger than the whole cache .* 4,000 bytes: raise data\.cache_gb"):
         fresh.store(keys[2], [b"x" * 1000] * 5, lambda path: None)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from served import QUICK, N, read
 from servers import Faulty, free_port, nginx
-from shard_set import make_set
 
 from gen.contract import MANIFEST, Block
 from gen.errors import UserError
@@ -23,31 +23,7 @@ from train.patience import Attempts, Patience, within
 from train.place import Unusable
 from train.shards import BadShard, ShardSource, open_source, open_sources
 
-QUICK = Patience(connect=5, silence=5, total=20, tries=3, pause=0.01)
-N = 70
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("served")
-    make_set(folder, {"train": N, "val": 15})
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.cache.Patience", lambda: QUICK)
-
-
-@pytest.fixture(scope="module")
-def truth(root: Path) -> list[bytes]:
-    """The records of the training samples as they are on the disk."""
-    return open_source(str(root / "horizontal"), "train").records(range(N))
-
-
-def read(url: str, cache: Path, limit: int = 1 << 30) -> tuple[ShardSource, list[bytes]]:
-    source = open_source(url, "train", cache, limit)
-    return source, source.records(range(N))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def hurry(source: ShardSource, total: float = 1) -> None:
@@ -168,8 +144,9 @@ def test_a_server_that_ignores_ranges_now_and_then_is_read_in_whole(
         assert server.count(".tar") == 4 + 2  # the very first block, and the answer that told
         assert read(f"{server.url}/horizontal", tmp_path)[1] == truth
         small = open_source(f"{server.url}/horizontal", "train", tmp_path / "small", 50_000)
-        with pytest.raises(BadShard, match="larger than the whole cache"):
+        with pytest.raises(UserError, match=r"larger than the whole cache .*: raise data\.cache_gb") as caught:
             small.records(range(N))
+        assert not isinstance(caught.value, BadShard)
 
 
 def test_a_whole_tar_that_breaks_off_goes_on_and_a_wrong_one_is_named(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -137,6 +139,43 @@ def _children(pid: int) -> list[int]:
 
 def _environment(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+@pytest.mark.parametrize("launcher", [[], ["--standalone", "--nproc-per-node", "2"]], ids=["alone", "two"])
+def test_a_full_disk_costs_no_step(straight: Path, tmp_path: Path, launcher: list[str]) -> None:
+    """The metrics cannot be written after some steps; the state, in other files, can."""
+    arguments, out = [*flags(tmp_path), "--set", "keep.every=1000"], tmp_path / "run"
+    assert main([*arguments, "--steps", "4"]) == 0
+    with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 1, "note": "x" * 3_000_000}) + "\n")
+    room = 5 * len(json.dumps(steps(out)[-1])) // 2
+    process = start(arguments, *launcher, largest=(out / "metrics.jsonl").stat().st_size + room)
+    text, _ = process.communicate(timeout=180)
+    assert process.returncode == (1 if launcher else 2), text
+    told = re.findall(r"metrics\.jsonl cannot be written: File too large; make room.*\(step (\d+) is saved\)", text)
+    assert len(told) == 1, text
+    assert launcher or "Traceback" not in text
+    saved, noted = int(told[0]), [values["step"] for values in steps(out)]
+    assert checkpoint.load(out / "last.pt")["step"] == saved >= noted[-1] > 4
+    assert main(arguments) == 0
+    if not launcher:  # two processes add in another order
+        assert_equal(out / "last.pt", straight / "last.pt")
+    assert [values["step"] for values in steps(out)] == [*noted, *range(saved + 1, STEPS + 1)]
+
+
+def test_weights_that_a_full_disk_has_cost_are_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, out = [*flags(tmp_path), "--steps", "2"], tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("train.loop.WEIGHTS", "w" * 300)  # a name that no disk takes
+        assert main(arguments) == 2
+    assert checkpoint.load(out / "last.pt")["step"] == 2
+    assert main(arguments) == 0
+    assert checkpoint.load_weights(out / "weights.pt").about["step"] == 2
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "nothing to do" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

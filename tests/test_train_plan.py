@@ -173,7 +173,7 @@ def test_an_endless_source_never_repeats(seed: int, share: int, window: int) -> 
     assert sorted(rows.ravel().tolist()) == list(range(rows.size))
     assert all((rows[lane] % 12 == lane).all() for lane in range(12))
     assert plan.blocks(0, 0, 1) == []
-    assert plan.passes(5) == [0.0]
+    assert plan.passes(5) == {}
 
 
 def test_seed_and_window_change_the_order() -> None:
@@ -200,9 +200,10 @@ def test_these_batches_are_for_ever() -> None:
 
 
 def test_passes_say_how_often_a_source_was_gone_through() -> None:
-    plan = Plan([memory(1200), memory(120)], [1, 1], seed=1, batch=24)
-    assert plan.passes(0) == [0, 0]
-    assert plan.passes(100) == [1, 10]
+    plan = Plan([memory(1200, name="large"), MemorySource(), memory(120, name="small")], [2, 1, 2], seed=1, batch=60)
+    assert plan.passes(0) == {"large": 0, "small": 0}
+    assert plan.passes(50) == {"large": 1, "small": 10}
+    assert plan.passes(51) == {"large": 1.02, "small": 10.2}
 
 
 def test_planning_costs_little_also_for_many_samples() -> None:

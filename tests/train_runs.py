@@ -35,11 +35,20 @@ def flags(folder: Path, out: str = "run", data: str = "gen:gen-default", config:
     ]
 
 
-def start(arguments: list[str], *launcher: str) -> subprocess.Popen[str]:
-    """A run as a process of its own; ``launcher``: arguments of torchrun, if it is to start several."""
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def start(arguments: list[str], *launcher: str, largest: int | None = None) -> subprocess.Popen[str]:
+    """A run as a process of its own; ``launcher``: arguments of torchrun, if it is to start several; ``largest``: the
+    system refuses to write more bytes into a file, as it does on a full disk."""
     command = ["torch.distributed.run", *launcher, "-m", "train"] if launcher else ["train"]
+    limit = ["-c", LIMITED, str(largest)] if largest else []
     return subprocess.Popen(
-        [sys.executable, "-m", *command, *arguments],
+        [sys.executable, *limit, "-m", *command, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,27 +5,33 @@ python -m tools.bench_gen --json figures.json
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gen import command
 from gen.errors import UserError
 
 
-def run(name: str, measure: Callable[[], dict[str, Any]], file: Path | None) -> int:
-    """Measure, and write every figure to ``file``; the exit code of ``python -m tools.NAME``."""
-    try:
+def run(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+) -> int:
+    """Measure, and write every figure to ``--json``, a flag added here; the exit code."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+
+    def body(options: argparse.Namespace) -> None:
+        file: Path | None = options.json
         if file and not file.absolute().parent.is_dir():  # say so before minutes of measuring
             raise UserError(f"--json {file}: the directory {file.parent} does not exist; make it first")
-        results = measure()
+        results = measure(options)
         if file:
             try:
                 file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             except OSError as error:
                 raise UserError(f"--json {file} cannot be written: {error.strerror}") from None
-    except UserError as error:
-        print(f"python -m tools.{name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+
+    return command.run(parser, argv, body)

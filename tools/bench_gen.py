@@ -22,6 +22,7 @@ from tqdm import tqdm
 from gen.charset import load_charset
 from gen.cli import parser as gen_parser
 from gen.cli import read_source
+from gen.command import Parser
 from gen.config import load_recipe
 from gen.errors import UserError
 from gen.estimate import processors
@@ -155,26 +156,24 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench_gen", description="How fast the generator is.")
-    parser.add_argument("--peers", action="store_true", help="other generators too (downloads them into a venv)")
-    parser.add_argument("--atlas", action="store_true", help="time drawing every glyph anew")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="only these parts")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds of which medians are taken (default 5)")
-    parser.add_argument("--images", default="4k", help="images of each direction in a round (default 4k)")
-    parser.add_argument(
+    result = Parser(prog="python -m tools.bench_gen", description="How fast the generator is.")
+    result.add_argument("--peers", action="store_true", help="other generators too (downloads them into a venv)")
+    result.add_argument("--atlas", action="store_true", help="time drawing every glyph anew")
+    result.add_argument("--only", nargs="+", choices=PARTS, help="only these parts")
+    result.add_argument("--repeats", type=int, default=5, help="rounds of which medians are taken (default 5)")
+    result.add_argument("--images", default="4k", help="images of each direction in a round (default 4k)")
+    result.add_argument(
         "--memory-images", nargs="+", default=["10k", "60k"], metavar="N", help="runs compared in memory (10k 60k)"
     )
-    parser.add_argument("--font", type=Path, help="the yardstick's and peers' font (default: Noto Sans SC from pip)")
-    parser.add_argument("--fonts", nargs="+", metavar="FONT", help="the recipes' fonts instead of the catalogue")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
-    return parser.parse_args(argv)
+    result.add_argument("--font", type=Path, help="the yardstick's and peers' font (default: Noto Sans SC from pip)")
+    result.add_argument("--fonts", nargs="+", metavar="FONT", help="the recipes' fonts instead of the catalogue")
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parse(argv)
-    return run("bench_gen", lambda: measure(options), options.json)
+    return run(parser(), argv, measure)
 
 
 if __name__ == "__main__":  # workers import this file too

@@ -28,6 +28,7 @@ import webdataset as wds
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from gen.command import Parser
 from gen.errors import UserError
 from gen.plan import parse_size
 from tools.bench import run
@@ -225,21 +226,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {**results, "batches": decoded, "records": records}
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench_loader", description="How fast lines are read.")
-    parser.add_argument("--data", default="shards/horizontal", help="shards of one direction (shards/horizontal)")
-    parser.add_argument("--workers", type=int, default=2, help="of both loaders (2); 0: in the process itself")
-    parser.add_argument("--batch", type=int, default=96, help="lines in a batch (96)")
-    parser.add_argument("--samples", default="20k", help="lines in one measurement (20k)")
-    parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken (3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
-    return parser.parse_args(argv)
+    result = Parser(prog="python -m tools.bench_loader", description="How fast lines are read.")
+    result.add_argument("--data", default="shards/horizontal", help="shards of one direction (shards/horizontal)")
+    result.add_argument("--workers", type=int, default=2, help="of both loaders (2); 0: in the process itself")
+    result.add_argument("--batch", type=int, default=96, help="lines in a batch (96)")
+    result.add_argument("--samples", default="20k", help="lines in one measurement (20k)")
+    result.add_argument("--rounds", type=int, default=3, help="of which medians are taken (3)")
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parse(argv)
-    return run("bench_loader", lambda: measure(options), options.json)
+    return run(parser(), argv, measure)
 
 
 if __name__ == "__main__":  # workers import this file too

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from gen import command
 from train.config import Crnn, Learning, Lite, Stage
 from train.data import Batch
 from train.dist import World
@@ -52,11 +53,14 @@ def measure(model: Lite | Crnn, loss: str, batch: int, rounds: int, device: torc
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench_step", description="How fast a network learns.")
+    parser = command.Parser(prog="python -m tools.bench_step", description="How fast a network learns.")
     parser.add_argument("--rounds", type=int, default=5, help="steps that are timed (default: 5)")
     parser.add_argument("--batch", type=int, default=None, help="lines (default: 48 on a CPU, 384 on a GPU)")
-    args = parser.parse_args(argv)
+    return command.run(parser, argv, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print a table."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = args.batch or (384 if device.type == "cuda" else 48)
     print(f"| {WIDTH} px, batch {batch}, {torch.get_num_threads()} threads | parameters | M mult. | lines/s | |")
@@ -69,7 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         net = build(model, CLASSES)
         rate, precision = measure(model, loss, batch, max(1, args.rounds), device)
         print(f"| {name} | {parameter_count(net):,} | {macs(net) / 1e6:,.0f} | {rate:.1f} | {precision} |", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

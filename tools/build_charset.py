@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from gen import command
 from gen.charset import PACKAGED
 from gen.errors import UserError
 
@@ -120,26 +121,25 @@ def build() -> tuple[str, list[tuple[str, int]]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write or check the file; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.build_charset", description=__doc__.splitlines()[0])
+    parser = command.Parser(prog="python -m tools.build_charset", description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=PACKAGED, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when FILE differs")
-    args = parser.parse_args(argv)
+    return command.run(parser, argv, run, advice=lambda args, error: "choose another file with -o")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write or check the file; return the exit code."""
     chars, counts = build()
     for name, count in counts:
         print(f"{count:6}  {name}")
     data = ("\n".join(chars) + "\n").encode("utf-8")
     output: Path = args.output
-    try:
-        if args.check:
-            same = output.is_file() and output.read_bytes() == data
-            verdict = "is exactly what the rule builds" if same else "differs from what the rule builds"
-            print(f"{len(chars):6}  in all; {output} {verdict}")
-            return 0 if same else 1
-        output.write_bytes(data)
-    except OSError as error:
-        print(f"error: cannot use {output}: {error.strerror}; choose another file with -o", file=sys.stderr)
-        return 2
+    if args.check:
+        same = output.is_file() and output.read_bytes() == data
+        verdict = "is exactly what the rule builds" if same else "differs from what the rule builds"
+        print(f"{len(chars):6}  in all; {output} {verdict}")
+        return 0 if same else 1
+    output.write_bytes(data)
     print(f"{len(chars):6}  written to {output}")
     return 0
 

@@ -11,7 +11,6 @@ sha256 and moved into place in one step. Where a manager or the network is missi
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 import filelock
 from tqdm import tqdm
 
+from gen import command
 from gen.errors import UserError
 from gen.fontfile import faces_in, sha256_file
 from gen.fonts import PIP_ONLY_COVERS, CatalogueFont, Missing, catalogue, find_catalogue_fonts, fonts_dir
@@ -143,16 +143,11 @@ def _only_pip(present_names: set[str], missing: list[Missing]) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.fetch_fonts", description=__doc__.splitlines()[0])
+    parser = command.Parser(prog="python -m tools.fetch_fonts", description=__doc__.splitlines()[0])
     parser.add_argument("--dest", type=Path, default=fonts_dir(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these fonts of the catalogue")
     parser.add_argument("--strict", action="store_true", help="refuse other versions; exit code 1 when one is missing")
-    args = parser.parse_args(argv)
-    try:
-        return run(args.only, args.dest, args.strict)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command.run(parser, argv, lambda args: run(args.only, args.dest, args.strict))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ A character is covered when the font has a real outline for it and it is not on 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gen import command
 from gen.charset import Charset, describe, is_gb2312_hanzi, load_charset
 from gen.errors import UserError
 from gen.fonts import PIP_ONLY_COVERS, Font, Missing, covered_by, find_catalogue_fonts, fonts_from
@@ -107,16 +107,11 @@ def run(replace: Sequence[str] | None, add: Sequence[str], charset_path: Path | 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.fonts", description=__doc__.splitlines()[0])
+    parser = command.Parser(prog="python -m tools.fonts", description=__doc__.splitlines()[0])
     parser.add_argument("--fonts", nargs="+", metavar="F", help="DIR, FILE, FILE#2 or FILE@wght=700, for the catalogue")
     parser.add_argument("--add-fonts", nargs="+", metavar="F", default=[], help="the same, besides the catalogue")
     parser.add_argument("--charset", type=Path, metavar="FILE", help="default: the packaged 30,656 characters")
-    args = parser.parse_args(argv)
-    try:
-        return run(args.fonts, args.add_fonts, args.charset)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command.run(parser, argv, lambda args: run(args.fonts, args.add_fonts, args.charset))
 
 
 if __name__ == "__main__":

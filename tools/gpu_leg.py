@@ -7,7 +7,7 @@ The same command each time: it collects what was carried until all of it is ther
 the glyphs, times the first steps, fits the stages to the time that is left, trains until its own time is over, and
 leaves what is to come back in ``--out``. After ``--`` stand arguments of ``python -m train``.
 
-Before the archive is unpacked only the standard library is there, so all other imports are inside functions.
+Before the archive is unpacked only the standard library is there, so imports that need more are inside functions.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gen import command
+from gen.errors import UserError
 from tools.gpu_parts import ARCHIVE, join, missing
 
 if TYPE_CHECKING:
@@ -102,7 +104,6 @@ def machine(device: str | None) -> list[str]:
     import numpy
     import torch
 
-    from gen.errors import UserError
     from gen.estimate import processors
 
     shared = shutil.disk_usage("/dev/shm").free
@@ -260,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     own, given = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [*TRAIN])
-    parser = argparse.ArgumentParser(prog="python -m tools.gpu_leg", description=__doc__.splitlines()[0])
+    parser = command.Parser(prog="python -m tools.gpu_leg", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--left", type=float, metavar="S", help="seconds for which the machine is still lent (default: this leg)")
     add("--seconds", type=float, default=540, metavar="S", help="of this leg, all included (default: %(default)s)")
@@ -268,19 +269,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--carried", type=Path, default=Path(".gpu"), metavar="DIR", help="what came along (default: %(default)s)")
     out = Path(os.environ.get("OUT", "gpu-out"))
     add("--out", type=Path, default=out, metavar="DIR", help="for what comes back (default: $OUT, else gpu-out)")
-    args = parser.parse_args(own)
+    return command.run(parser, own, lambda args: run(args, given))
+
+
+def run(args: argparse.Namespace, given: Sequence[str]) -> int:
+    """The leg, once all that it needs is here; its exit code."""
     clock = Clock(args.seconds, args.left)
     if lacking := collect(args.carried, args.home):
         print(f"not here yet: part {', '.join(map(str, lacking))} of what tools.gpu_pack made; carry it next")
         return 0
     settle(args.home)
-    from gen.errors import UserError
-
-    try:
-        return leg(clock, args, given)
-    except UserError as error:
-        print(f"python -m tools.gpu_leg: {error}", file=sys.stderr)
-        return 2
+    return leg(clock, args, given)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gen import command
 from gen.errors import UserError
 from gen.fonts import CatalogueFont, find_catalogue_fonts
 from tools.fetch_fonts import select
@@ -110,7 +111,7 @@ def tree_bytes() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.gpu_pack", description=__doc__.splitlines()[0])
+    parser = command.Parser(prog="python -m tools.gpu_pack", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / ".gpu", metavar="DIR", help="default: .gpu in the clone")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these fonts of the catalogue")
     parser.add_argument("--part-mb", type=int, default=60, metavar="N", help="largest part (default: %(default)s)")
@@ -119,19 +120,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--packages", nargs="*", default=PACKAGES, metavar="NAME[==VERSION]",
         help="instead of those that the machine's image is known to lack",
     )  # fmt: skip
-    args = parser.parse_args(argv)
-    try:
-        parts = pack(args.out, select(args.only), args.packages, args.python, args.part_mb * 10**6)
-    except UserError as error:
-        print(f"python -m tools.gpu_pack: {error}", file=sys.stderr)
-        return 2
+    return command.run(parser, argv, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Pack, and say what fits."""
+    parts = pack(args.out, select(args.only), args.packages, args.python, args.part_mb * 10**6)
     tree = tree_bytes()
     for part in parts:
         size = part.stat().st_size
         fits = "fits a call" if size + tree < TREE else "more than a call takes: give a smaller --part-mb"
         print(f"{part.parent}: {size / 1e6:.1f} MB, with {tree / 1e6:.1f} MB of code {fits}")
     print("next: tools/gpu_recipe.md, the first call")
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gen import command
 from gen.cli import read_source
 from gen.config import EFFECTS, load_recipe
 from gen.contract import DIRECTIONS
@@ -125,38 +126,33 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.output}: {sheet.width} x {sheet.height} px")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The command line; the recipe's options mean what they mean to ``python -m gen``."""
-    parser = argparse.ArgumentParser(prog="python -m tools.preview", description="A contact sheet of a recipe, as PNG.")
-    parser.add_argument("-o", "--output", type=Path, default=Path("sheet.png"), help="the picture (default: sheet.png)")
-    parser.add_argument(
+    result = command.Parser(prog="python -m tools.preview", description="A contact sheet of a recipe, as PNG.")
+    result.add_argument("-o", "--output", type=Path, default=Path("sheet.png"), help="the picture (default: sheet.png)")
+    result.add_argument(
         "--rows", choices=KINDS, default="mixed", help="a row per font, per effect, or samples as drawn"
     )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these fonts or effects")
-    parser.add_argument("--count", type=int, help="samples in a row and direction (default 6; mixed: 48 in all)")
-    parser.add_argument("--length", type=int, help=f"characters in a line (default {SHORT}; mixed: as the recipe says)")
-    parser.add_argument("--direction", choices=(*DIRECTIONS, "both"), default="both")
-    parser.add_argument("--scale", type=int, default=1, help="show each pixel as a square of so many (default 1)")
-    parser.add_argument("--boxes", action="store_true", help="draw the box of each character")
-    parser.add_argument("--labels", action=argparse.BooleanOptionalAction, help="write the label at each line")
-    parser.add_argument("--config", help="a recipe: YAML file or packaged name (default: gen-default)")
-    parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="change a value of the recipe")
-    parser.add_argument("--seed", help="another seed")
-    parser.add_argument("--charset", help="a charset file (default: the packaged one)")
-    parser.add_argument("--fonts", nargs="+", metavar="FONT", help="instead of the catalogue's fonts")
-    parser.add_argument("--add-fonts", nargs="+", default=[], metavar="FONT", help="besides the catalogue's fonts")
-    parser.add_argument("--corpus", nargs="+", default=[], metavar="FILE", help="UTF-8 text files to write from")
-    parser.set_defaults(shard_size=None, format=None)  # the recipe's options that a picture has no use for
-    return parser.parse_args(argv)
+    result.add_argument("--only", nargs="+", metavar="NAME", help="only these fonts or effects")
+    result.add_argument("--count", type=int, help="samples in a row and direction (default 6; mixed: 48 in all)")
+    result.add_argument("--length", type=int, help=f"characters in a line (default {SHORT}; mixed: as the recipe says)")
+    result.add_argument("--direction", choices=(*DIRECTIONS, "both"), default="both")
+    result.add_argument("--scale", type=int, default=1, help="show each pixel as a square of so many (default 1)")
+    result.add_argument("--boxes", action="store_true", help="draw the box of each character")
+    result.add_argument("--labels", action=argparse.BooleanOptionalAction, help="write the label at each line")
+    result.add_argument("--config", help="a recipe: YAML file or packaged name (default: gen-default)")
+    result.add_argument("--set", action="append", default=[], metavar="A.B=C", help="change a value of the recipe")
+    result.add_argument("--seed", help="another seed")
+    result.add_argument("--charset", help="a charset file (default: the packaged one)")
+    result.add_argument("--fonts", nargs="+", metavar="FONT", help="instead of the catalogue's fonts")
+    result.add_argument("--add-fonts", nargs="+", default=[], metavar="FONT", help="besides the catalogue's fonts")
+    result.add_argument("--corpus", nargs="+", default=[], metavar="FILE", help="UTF-8 text files to write from")
+    result.set_defaults(shard_size=None, format=None)  # the recipe's options that a picture has no use for
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse(argv))
-    except UserError as error:
-        print(f"python -m tools.preview: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(parser(), argv, run)
 
 
 if __name__ == "__main__":  # a missing glyph atlas is drawn by processes that import this file

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gen import command
 from gen.charset import Charset
 from gen.dataset import Held, read_held
 from gen.errors import UserError
@@ -129,17 +130,17 @@ def _held(root: Path) -> Held:
     return held
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.report", description="An HTML page about a set of shards.")
-    parser.add_argument("dir", type=Path, help="the directory that was --out of python -m gen")
-    parser.add_argument("-o", "--output", type=Path, help="where the page goes (default: DIR/report.html)")
-    parser.add_argument("--samples", type=int, default=40, help="images shown per direction (default 40)")
-    parser.add_argument("--seed", type=int, default=0, help="which samples are shown (default 0)")
-    parser.add_argument(
+    result = command.Parser(prog="python -m tools.report", description="An HTML page about a set of shards.")
+    result.add_argument("dir", type=Path, help="the directory that was --out of python -m gen")
+    result.add_argument("-o", "--output", type=Path, help="where the page goes (default: DIR/report.html)")
+    result.add_argument("--samples", type=int, default=40, help="images shown per direction (default 40)")
+    result.add_argument("--seed", type=int, default=0, help="which samples are shown (default 0)")
+    result.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes that read (default: all cores)"
     )
-    return parser.parse_args(argv)
+    return result
 
 
 def run(options: argparse.Namespace) -> None:
@@ -158,12 +159,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse(argv))
-    except UserError as error:
-        print(f"python -m tools.report: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ to the recorded size. Exit code 0 when all is well, 1 with a line for each bad s
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import multiprocessing
 import sys
@@ -22,7 +21,7 @@ from typing import Any, BinaryIO
 import cv2
 from tqdm import tqdm
 
-from gen import tar
+from gen import command, tar
 from gen.contract import (
     DIRECTIONS,
     ELSEWHERE,
@@ -67,18 +66,10 @@ class Shard:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.verify", description="Check every byte of a set of shards.")
+    parser = command.Parser(prog="python -m tools.verify", description="Check every byte of a set of shards.")
     parser.add_argument("dir", metavar="DIR", type=Path, help="what --out was, or one direction's directory in it")
     parser.add_argument("--workers", type=int, default=processors(), metavar="N", help="processes (default: all)")
-    args = parser.parse_args(argv)
-    try:
-        return verify(args.dir, max(1, args.workers))
-    except (UserError, OSError) as error:
-        print(f"python -m tools.verify: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("python -m tools.verify: stopped", file=sys.stderr)
-        return 130
+    return command.run(parser, argv, lambda args: verify(args.dir, max(1, args.workers)))
 
 
 def verify(place: Path, workers: int) -> int:

@@ -1,8 +1,11 @@
-"""``python -m train``."""
+"""``python -m train --data shards --out runs/h``: see ``train.cli``."""
 
 import sys
 
-from train.cli import main
+from gen import command
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # workers import this file too
+    command.quiet("python -m train", terminated=0)
+    from train.cli import main
+
     sys.exit(main())

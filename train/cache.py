@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +81,7 @@ class BlockCache:
     def store(self, key: str, pieces: Iterable[bytes], check: Callable[[Path], T]) -> T:
         """Write a file, give it its name if ``check`` does not raise, and make room; what ``check`` returned.
 
-        Raises `Unusable` when the file alone is larger than the cache.
+        Raises `UserError` when the file alone is larger than the cache.
         """
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,12 +92,17 @@ class BlockCache:
                 for piece in pieces:
                     size += len(piece)
                     if size > self.limit:
-                        raise Unusable(f"it is larger than the whole cache of {self.limit} bytes: allow it more")
+                        raise UserError(
+                            f"one file is larger than the whole cache {self.folder}, which may take {self.limit:,} "
+                            "bytes: raise data.cache_gb"
+                        )
                     file.write(piece)
             result = check(temp)
             os.replace(temp, path)
         finally:
             temp.unlink(missing_ok=True)
+            if isinstance(pieces, Generator):
+                pieces.close()  # now, with its connection, and not when the error is forgotten
         if self._added is None or self._added + size > self.limit // 32:
             self._make_room()
             self._added = 0
@@ -181,7 +186,7 @@ class RemotePlace:
         key = self._key(name, part)
         path = self.cache.path(key)
         patience = self.server.patience
-        reason: object = "it was deleted as soon as it was there"
+        reason: Wrong | None = None
         try:
             for attempt in range(_FETCHES):
                 try:
@@ -201,8 +206,13 @@ class RemotePlace:
                     time.sleep(patience.pause * attempt)
         except OSError as error:
             raise UserError(
-                f"cache {self.cache.folder}: {error.strerror or error}; make room there, or use another"
+                f"cache {self.cache.folder}: {error.strerror or error}; make room there, or lower data.cache_gb"
             ) from None
+        if reason is None:
+            raise UserError(
+                f"cache {self.cache.folder}: what is fetched is deleted before it can be read, {self.server.url(name)} "
+                f"{_FETCHES} times: raise data.cache_gb, and free as much of the disk"
+            )
         raise Unusable(f"{self.server.url(name)}: {reason}, {_FETCHES} times")
 
     def _key(self, name: str, part: str) -> str:

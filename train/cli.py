@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
-from gen import paths
+from gen import command, paths
 from gen.charset import load_charset
-from gen.cli import mend_streams
 from gen.errors import UserError
 from gen.estimate import processors
 from gen.plan import parse_size
@@ -31,7 +27,7 @@ from gen.stream import DIRECTIONS
 from train import checkpoint
 from train.codec import Codec
 from train.config import Crnn, TrainConfig, load_config
-from train.dist import World, joined
+from train.dist import World, joined, tell_once
 from train.given import Given, common_charset, open_agreed, parse_place
 from train.image import ImageSpec
 from train.loop import Loop
@@ -40,6 +36,7 @@ from train.objective import Learner
 from train.record import Record
 from train.rendered import Ingredients
 from train.setting import Setting, check_legs, legs
+from train.shards import NoSamples
 from train.source import Source
 from train.start import glyph_recipe, start_from_glyphs, start_from_weights
 from train.validation import Validation
@@ -49,7 +46,7 @@ BATCH = {"cpu": 48, "cuda": 768}
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    result = argparse.ArgumentParser(prog="python -m train", description="Train a recogniser of text lines.")
+    result = command.Parser(prog="python -m train", description="Train a recogniser of text lines.")
     add = result.add_argument
     add(
         "--data", action="append", required=True, metavar="PLACE[=WEIGHT]",
@@ -80,34 +77,23 @@ def _count(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 also after SIGTERM, when all is saved; 2 for what the user can mend."""
-    mend_streams()
-    args = parser().parse_args(argv)
-    before = signal.signal(signal.SIGTERM, _stop_early)
+    return command.run(
+        parser(), argv, _together, tell=tell_once, terminated=0,
+        stopped=lambda args: "no step of this run was begun",
+        advice=lambda args, error: f"the last checkpoint in {args.out} is kept",
+    )  # fmt: skip
+
+
+def _together(args: argparse.Namespace) -> int:
     try:
         with joined(args.device) as world:
             return train(args, world)
-    except UserError as error:
-        print(f"python -m train: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        place = error.filename or args.out
-        print(f"python -m train: {place}: {error.strerror or error}; the last checkpoint is kept", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stopped:
-        print("python -m train: stopped before the first step of this run", file=sys.stderr)
-        return 0 if stopped.args == ("SIGTERM",) else 130
     except RuntimeError as error:
         if "gloo" not in str(error) and not isinstance(error, torch.distributed.DistError):
             raise
         rank, why = os.environ.get("RANK"), str(error).splitlines()[0]
-        print(f"python -m train: rank {rank} lost touch with the others: {why}", file=sys.stderr, flush=True)
+        command.say(f"python -m train: rank {rank} lost touch with the others: {why}")
         os._exit(1)  # at once, for clean-up would wait for them; torchrun --max-restarts goes on from the checkpoint
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop_early(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt("SIGTERM")
 
 
 def train(args: argparse.Namespace, world: World) -> int:
@@ -115,7 +101,7 @@ def train(args: argparse.Namespace, world: World) -> int:
 
     def say(text: str) -> None:
         if world.first:
-            print(f"python -m train: {text}", file=sys.stderr, flush=True)
+            command.say(f"python -m train: {text}")
 
     config = _config(args, world)
     given = _given(args, config)
@@ -150,7 +136,7 @@ def train(args: argparse.Namespace, world: World) -> int:
     loop = Loop(setting, learner, world)
     for note in loop.resume():
         say(note)
-    if loop.step >= setting.steps:
+    if loop.step >= setting.steps and not world.worst(world.first and not _has_weights(out, loop.step)):
         say(f"nothing to do: {out} is at step {loop.step} of {setting.steps}")
         return 0
     say(_summary(setting, learner, sources))
@@ -162,6 +148,14 @@ def train(args: argparse.Namespace, world: World) -> int:
             stopped = loop.run(record, validation)
     say(_end(loop, setting, args, stopped))
     return 130 if stopped == 2 else 0
+
+
+def _has_weights(out: Path, step: int) -> bool:
+    """Not when the disk was full at the end of a run."""
+    try:
+        return bool(checkpoint.load(out / checkpoint.WEIGHTS)["about"]["step"] == step)
+    except UserError:
+        return False
 
 
 @contextmanager
@@ -235,7 +229,7 @@ def _validation(setting: Setting, world: World, say: Any) -> Validation | None:
 
     try:
         setting.given, validation = open_agreed(setting.given, setting.skip, world, load)
-    except UserError as error:
+    except NoSamples as error:
         say(f"no accuracy will be measured: {error}")
         return None
     return validation

@@ -7,9 +7,10 @@ Started alone, a process is the only one and nothing here talks to anybody.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from gen.command import say
 from gen.errors import UserError
 from gen.estimate import processors
 
@@ -44,7 +46,7 @@ class World:
         """The largest of all processes' numbers."""
         if self.size == 1:
             return status
-        value = torch.tensor([status], device=self.device)
+        value = torch.tensor([int(status)], device=self.device)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value)
 
@@ -93,3 +95,17 @@ def joined(device: str | None) -> Iterator[World]:
     yield World(rank, size, local, locals_, where)
     if size > 1:  # not after an error: the others may be gone, and would be waited for
         dist.destroy_process_group()
+
+
+def tell_once(text: str) -> None:
+    """A line on stderr, by the first of a machine's processes that has it to tell; another line is told as well.
+
+    They agree through the store of torchrun, which outlives them; started otherwise, or without an answer, each tells.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        key = f"told/{os.environ.get('GROUP_RANK')}/{hashlib.sha256(text.encode()).hexdigest()}"
+        with suppress(RuntimeError, ValueError):
+            store, *_ = next(rendezvous("env://", timeout=timedelta(seconds=5)))
+            if store.add(key, 1) > 1:
+                return
+    say(text)

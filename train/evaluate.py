@@ -18,11 +18,15 @@ from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
+from gen import command
+
+if __name__ == "__main__":
+    command.quiet("python -m train.evaluate")  # torch takes seconds
+
 import numpy as np
 from tqdm import tqdm
 
 from gen.charset import describe, load_charset
-from gen.cli import mend_streams
 from gen.contract import document
 from gen.errors import UserError
 from gen.plan import parse_size
@@ -108,7 +112,7 @@ def _chunks(source: Source, ids: Ints) -> Iterator[list[Item]]:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    result = argparse.ArgumentParser(prog="python -m train.evaluate", description="Measure how well weights read.")
+    result = command.Parser(prog="python -m train.evaluate", description="Measure how well weights read.")
     add = result.add_argument
     add("--weight-path", metavar="W", help="weights or a checkpoint, ours or the older project's")
     add("--data", required=True, metavar="PLACE", help="shards: a directory or URL; or gen:CONFIG to draw the lines")
@@ -128,16 +132,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 2 for what the user can mend, 130 when stopped."""
-    args = parser().parse_args(argv)
-    mend_streams()
-    try:
-        return run(args)
-    except UserError as error:
-        print(f"python -m train.evaluate: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("python -m train.evaluate: stopped; nothing was written", file=sys.stderr)
-        return 130
+    return command.run(parser(), argv, run, stopped=lambda args: "nothing was written")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -235,7 +230,7 @@ def _row(name: str, score: Score) -> tuple[str, ...]:
 
 
 def _say(text: str) -> None:
-    print(f"python -m train.evaluate: {text}", file=sys.stderr, flush=True)
+    command.say(f"python -m train.evaluate: {text}")
 
 
 def _write(path: Path, data: bytes, flag: str) -> None:

@@ -24,7 +24,7 @@ from train.dist import World
 from train.image import ImageSpec, prepare
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
-from train.shards import BadShard, open_sources
+from train.shards import CACHE_BYTES, BadShard, NoSamples, open_sources
 from train.source import Source
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Given:
     direction: str | None = None
     ingredients: Ingredients = field(default_factory=Ingredients)
     cache: Path | None = None
-    cache_bytes: int = 20 << 30
+    cache_bytes: int = CACHE_BYTES
     excluded: tuple[tuple[str, str], ...] = ()  # name of a source and of a bad shard in it
 
     @property
@@ -95,8 +95,8 @@ _opened = lru_cache(maxsize=16)(open_sources)  # a stage needs no server to be a
 def without_bad(given: Given, failure: UserError | None, skip: int, world: World) -> Given | None:
     """Agree with the other processes on what to leave out after an attempt at reading that failed in some of them.
 
-    None when it failed in none; else the data without the shards that are bad. Raises the first failure when it is of
-    another kind, or when more than ``skip`` shards would be missing.
+    None when it failed in none; else the data without the shards that are bad. Raises a failure as it was when there is
+    one of another kind, or when more than ``skip`` shards would be missing; `NoSamples` only when there is no other.
     """
     failures = [each for each in world.gather(failure) if each is not None]
     if not failures:
@@ -104,7 +104,7 @@ def without_bad(given: Given, failure: UserError | None, skip: int, world: World
     bad = [each for each in failures if isinstance(each, BadShard)]
     known = {*given.excluded, *((each.source, each.shard) for each in bad)}
     if len(bad) < len(failures) or len(known) > skip:
-        raise UserError(str(failures[0]))
+        raise min(failures, key=lambda each: isinstance(each, NoSamples))
     return replace(given, excluded=tuple(sorted(known)))
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import copy
 import json
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gen.command import handled
 from gen.errors import UserError
 from gen.identity import differences
 from gen.settings import to_dict
@@ -136,11 +136,14 @@ class Loop:
         Raises `UserError` for what the user can mend; the last checkpoint is then as good as it was.
         """
         self._record = record
-        with _signals(self):
+        with handled(self.ask_to_stop):
             for leg in self.setting.legs:
                 while self.step < min(leg.last, self.setting.steps) and not self._stop:
                     self._run_leg(leg, validation)
-            self.save()
+            self._settle()
+            self._write(self.save)
+            if self.world.worst(self._failure is not None):
+                self._interrupted(FAILED)
         if self.world.first and not self._stop:
             self.save_weights(WEIGHTS)
         return self._stop
@@ -178,9 +181,9 @@ class Loop:
             self._settle()
             self.average.update(self.learner.net)
             now = time.perf_counter()
-            values = {
+            values: dict[str, Any] = {
                 "stage": leg.stage.name, "lr": lr, "lines_per_s": leg.batch / (now - begin),
-                "wait": waited / (now - begin), "time": time.time(),
+                "wait": waited / (now - begin), "time": time.time(), "passes": plan.passes(self.step + 1 - leg.first),
             }  # fmt: skip
             begin = now
             self.step += 1
@@ -191,8 +194,12 @@ class Loop:
                 self._validate(validation)
                 begin = time.perf_counter()
             if ends or self.step % keep.every == 0 or (keep.history and self.step % keep.history == 0):
-                self.save()
+                self._settle()
+                self._write(self.save)
                 begin = time.perf_counter()
+        if self._record is not None and values["passes"]:
+            often = ", ".join(f"{count:.2f} passes over {name}" for name, count in values["passes"].items())
+            self._record.say(f"step {self.step}: stage {leg.stage.name} has made {often}")
 
     def _open(self, leg: Leg) -> tuple[list[Source], list[float]]:
         """The sources of a stage and their weights, without bad shards where these may be skipped."""
@@ -217,6 +224,8 @@ class Loop:
 
     def _next(self, batches: Iterator[Batch]) -> tuple[Batch | None, int]:
         """The next batch, and this process's word on whether to go on."""
+        if self._failure is not None:
+            return None, FAILED
         if self._stop:
             return None, STOPPED
         try:
@@ -234,8 +243,12 @@ class Loop:
         try:
             given = without_bad(self.setting.given, failure, self.setting.skip, self.world)
         except UserError as error:
-            self.save()
-            raise UserError(f"{error} (step {self.step} is saved)") from None
+            try:
+                self.save()
+                told = UserError(f"{error} (step {self.step} is saved)")
+            except UserError as another:
+                told = another
+            raise self.world.gather(told)[0] from None  # what the first process could save
         assert given is not None
         self.setting.given = given
 
@@ -256,8 +269,16 @@ class Loop:
                 f"the loss of step {step} is {value} and the norm of its gradient {size}; its batch is in {report}, "
                 f"{kept}: lower lr or clip, or look at these lines"
             )
+        values = {"step": step, "loss": round(value, 5), "norm": round(size, 4), **values}
         if self._record is not None:
-            self._record.step({"step": step, "loss": round(value, 5), "norm": round(size, 4), **values})
+            self._write(partial(self._record.step, values))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write a file. When that fails, no process begins another step, and the state is saved if it can be."""
+        try:
+            write()
+        except UserError as error:
+            self._failure = error
 
     def _validate(self, validation: Validation) -> None:
         self._reader.load_state_dict(self.average.state)
@@ -265,11 +286,12 @@ class Loop:
         values = {"step": self.step, **values}
         self.setting.about["metrics"] = values
         if self._record is not None:
-            self._record.validation(values, pictures)
+            self._write(partial(self._record.validation, values, pictures))
         if values["char_accuracy_folded"] > self.best:
-            self.best = values["char_accuracy_folded"]
             if self.world.first:
-                self.save_weights(BEST)
+                self._write(partial(self.save_weights, BEST))
+            if self._failure is None:
+                self.best = values["char_accuracy_folded"]
 
     def _hard_lines(self, leg: Leg) -> Path | None:
         """The text of a stage's confusions, found when the stage starts; None when it has none."""
@@ -282,14 +304,3 @@ class Loop:
             self._reader.load_state_dict(self.average.state)
             find_confusions(self._reader.eval(), setting.codec, setting.given, setting.image, path, self.world)
         return path
-
-
-@contextmanager
-def _signals(loop: Loop) -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, loop.ask_to_stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

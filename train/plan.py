@@ -80,10 +80,10 @@ class Plan:
                 needed += zip(places[first].tolist(), [number] * len(first), blocks.tolist())
         return [(number, block) for _, number, block in sorted(needed)]
 
-    def passes(self, step: int) -> list[float]:
-        """How often each source has been gone through before ``step``; 0 for one without end."""
-        taken = self._taken(step * self._share)
-        return [count / deck.length if deck else 0.0 for count, deck in zip(taken, self._decks)]
+    def passes(self, step: int) -> dict[str, float]:
+        """How often each source that has an end has been gone through before ``step``, by its name, to 0.001."""
+        each = zip(self._sources, self._decks, self._taken(step * self._share))
+        return {source.name: round(count / deck.length, 3) for source, deck, count in each if deck is not None}
 
     def _rows(self, rank: int, world: int) -> slice:
         self.check(world)

@@ -23,11 +23,12 @@ from tqdm import tqdm
 from gen.charset import Charset
 from gen.contract import DIRECTIONS, ELSEWHERE, MANIFEST, RAREST, Block, Manifest, ShardEntry, Sidecar
 from gen.errors import UserError
+from train.config import Data
 from train.members import BadSample, parse
 from train.place import LocalPlace, Missing, OpenBlock, Place, Unusable
 from train.source import Ints, Item
 
-CACHE_BYTES = 50 << 30
+CACHE_BYTES = int(Data().cache_gb * 2**30)
 _THICKNESS = 32  # px, see Source.widths
 _OPEN = 128  # blocks kept open in a process, well below the usual limit of 1,024 files
 _AT_ONCE = 8  # sidecars read at the same time
