@@ -1,4 +1,5 @@
-"""Install: ``pip install .`` to generate, ``'.[train]'`` to train as well, ``'.[dev]'`` to work on it."""
+"""Install: ``pip install .`` to generate, ``'.[infer]'`` to read, ``'.[serve]'`` to read over HTTP, ``'.[train]'`` to
+train, ``'.[dev]'`` to work on it."""
 
 from pathlib import Path
 
@@ -12,6 +13,8 @@ PINNED = [
     "torch==2.13.0",
 ]
 TRAIN = ["rapidfuzz>=3.6", "tensorboard>=2.15", "torch>=2.6", "urllib3>=2.2"]
+INFER = ["onnxruntime>=1.20"]
+SERVE = [*INFER, "fastapi>=0.115", "prometheus-client>=0.20", "python-multipart>=0.0.18", "uvicorn>=0.30"]
 S3 = ["fsspec>=2024.2", "s3fs>=2024.2"]
 
 setup(
@@ -22,11 +25,12 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["gen", "gen.*", "train", "train.*"]), "gen.configs"],
+    packages=[*find_packages(include=["gen", "gen.*", "train", "train.*", "infer"]), "gen.configs"],
     package_dir={"gen.configs": "configs"},
     package_data={
         "gen": ["*.txt", "*.tsv", "py.typed"],
         "gen.configs": ["*.yaml"],
+        "infer": ["py.typed", "weights/*", "web/*"],
         "train": ["py.typed"],
     },
     install_requires=[
@@ -36,26 +40,33 @@ setup(
         "numba>=0.60",
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
-        "pillow>=10",
+        "pillow>=10.1",
         "pydantic>=2.6",
         "pylopdf-fonts-zh-cn==0.1.1",  # two of the catalogue's fonts, so that generation runs straight away
         "pyyaml>=6",
         "tqdm>=4.65",
     ],
     extras_require={
+        "infer": INFER,
+        "serve": SERVE,
         "train": TRAIN,
         "s3": S3,
         "dev": [
             *PINNED,
+            *SERVE,
             *TRAIN,
             "build>=1",
             "fsspec>=2024.2",
             "hypothesis>=6.100",
             "import-linter>=2",
             "mypy>=1.11",
+            "onnx>=1.17",
+            "onnxscript>=0.3",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
+            "schemathesis>=4",
+            "selenium>=4.20",
             "setuptools>=70.1",
             "types-PyYAML",
             "types-tqdm",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from ssl import SSLContext
 
 import pytest
 
@@ -77,8 +78,10 @@ class Faulty:
     * "flip": a wrong bit; "shifted": another range than asked for; "500", "404", …: that status
     """
 
-    def __init__(self, root: Path, fault: Callable[[str, int], str] = lambda path, before: "") -> None:
-        self.root, self.fault = root, fault
+    def __init__(
+        self, root: Path, fault: Callable[[str, int], str] = lambda path, before: "", tls: SSLContext | None = None
+    ) -> None:
+        self.root, self.fault, self._tls = root, fault, tls
         self.requests: list[tuple[str, str]] = []  # path and Range header of each
         self.closing = threading.Event()
         self._lock = threading.Lock()
@@ -90,7 +93,9 @@ class Faulty:
             faulty = outer
 
         self._server = _Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if self._tls:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -165,6 +166,11 @@ class HttpServer:
             error = error.reason
         if isinstance(error, ProtocolError) and isinstance(error.args[-1], Exception):
             error = error.args[-1]
+        if error.args and isinstance(error.args[0], ssl.SSLCertVerificationError):
+            raise Unusable(
+                f"{url}: the certificate is refused, {error.args[0].verify_message}; if it is the right server, name "
+                "the file with its certificate, or with its authority's, in SSL_CERT_FILE"
+            ) from None
         words = str(error).partition("): ")[2] or str(error)
         if not self._met and isinstance(error, (NewConnectionError, ConnectTimeoutError, SSLError)):
             raise Unusable(f"{url}: no connection: {words}; check the address") from None

@@ -1,0 +1,460 @@
+"""The service as users see it: the forms of requests, answers, mistakes, keys, figures, the end."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import re
+import signal
+import socket
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+import torch
+from infer_weights import make_weights
+from PIL import Image
+from service import FORM, Answer, Service, b64, encode, model, picture, raw_request, receive, service
+
+from gen.charset import Charset
+from infer import Recognizer, server
+from infer.recognizer import Direction
+from train.crnn import Crnn
+
+LINE, COLUMN = picture(1, 32, 200), picture(2, 200, 32)
+PNG = encode(LINE)
+DIRECTIONS: tuple[Direction, ...] = ("auto", "horizontal", "vertical")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def served(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    limits = ("--max-body", "300k", "--max-pixels", "2M", "--queue", "20", "--workers", "2")
+    with service(tmp_path_factory.mktemp("served"), "-l", str(weights), "-v", str(weights), *limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def recognizer(weights: Path) -> Recognizer:
+    return Recognizer.load(weights)
+
+
+def send_json(served: Service, value: object, path: str = "/crnn") -> Answer:
+    return served.post(path, body=json.dumps(value), headers={"Content-Type": "application/json; charset=utf-8"})
+
+
+def send_form(served: Service, body: str) -> Answer:
+    return served.post(body=body, headers={"Content-Type": FORM})
+
+
+def grey_form(pixels: np.ndarray[Any, Any], **more: str) -> str:
+    """As a known client of the older service sends it: base64 with line breaks, the shape as a repeated field."""
+    text = base64.encodebytes(pixels.tobytes())
+    return urlencode([("img", text), *(("shape", size) for size in pixels.shape), *more.items()])
+
+
+FORMS: dict[str, Callable[[Service], Answer]] = {
+    "form of grey bytes": lambda served: send_form(served, grey_form(LINE)),
+    "form, shape in one": lambda served: send_form(served, urlencode({"img": b64(LINE), "shape": "32,200"})),
+    "form of a file": lambda served: send_form(served, urlencode({"img": b64(PNG)})),
+    "form, plus signs as they are": lambda served: send_form(served, f"img={b64(PNG)}"),
+    "json of a file": lambda served: send_json(served, {"img": b64(PNG)}),
+    "json of a file, broken into lines": lambda served: send_json(served, {"img": base64.encodebytes(PNG).decode()}),
+    "json of a data URL": lambda served: send_json(served, {"img": f"data:image/png;base64,{b64(PNG)}"}),
+    "json of grey bytes": lambda served: send_json(served, {"img": b64(LINE), "shape": [32, 200]}),
+    "file": lambda served: served.upload(PNG),
+    "file of grey bytes": lambda served: served.post(
+        fields=[("shape", "32"), ("shape", "200"), ("img", ("x", LINE.tobytes()))]
+    ),
+    "text in parts": lambda served: served.post(fields={"img": b64(PNG)}),
+    "everything named": lambda served: send_form(served, grey_form(LINE, direction="horizontal")),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_forms_of_requests(served: Service, recognizer: Recognizer, form: Callable[[Service], Answer]) -> None:
+    expected = recognizer.read([LINE])[0]
+    assert len(expected.text) > 5
+    answer = form(served)
+    assert answer.status == 200, answer.body
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.body.startswith(b'{"text":')
+    assert answer.text == expected.text
+    assert [char["text"] for char in answer.json["chars"]] == list(expected.text)
+    assert answer.json["direction"] == "horizontal"
+    assert answer.json["score"] == pytest.approx(expected.score, abs=1e-3)
+    assert answer.json["min_score"] == pytest.approx(expected.lowest, abs=1e-3)
+
+
+def test_direction(served: Service, recognizer: Recognizer) -> None:
+    for pixels, direction in ((LINE, "horizontal"), (COLUMN, "vertical")):
+        for named in DIRECTIONS:
+            expected = recognizer.read([pixels], named)[0]
+            assert expected.direction == (direction if named == "auto" else named)
+            for answer in (
+                served.upload(encode(pixels), direction=named),
+                send_form(served, grey_form(pixels, direction=named)),
+                send_json(served, {"img": b64(encode(pixels)), "direction": named}),
+            ):
+                assert answer.text == expected.text
+                assert answer.json["direction"] == expected.direction
+
+
+def test_several_images(served: Service, recognizer: Recognizer) -> None:
+    pictures = [picture(k, 32, 100 + 30 * k) for k in range(8)]
+    texts = [reading.text for reading in recognizer.read(pictures)]
+    assert len(set(texts)) == len(texts)
+    answer = served.upload(*map(encode, pictures), path="/crnn/batch")
+    assert [result["text"] for result in answer.json["results"]] == texts
+    images = [{"img": b64(pixels), "shape": list(pixels.shape)} for pixels in pictures]
+    images[2] = {"img": "%"}
+    images[4] = {"img": b64(b"nothing")}
+    images[6]["direction"] = "vertical"
+    answer = send_json(served, {"images": images}, "/crnn/batch")
+    assert answer.status == 200
+    results = answer.json["results"]
+    assert [results[k]["text"] for k in (0, 1, 3, 5, 7)] == [texts[k] for k in (0, 1, 3, 5, 7)]
+    assert results[6]["text"] == recognizer.read([pictures[6]], "vertical")[0].text
+    assert list(results[2]) == list(results[4]) == ["detail"]
+    assert "base64" in results[2]["detail"]
+    assert "no image" in results[4]["detail"]
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)) + PNG[33:]
+PARTS = "multipart/form-data; boundary=b"
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n%s\r\n--b--\r\n' % PNG
+
+
+def typed(kind: str | None, body: bytes, **headers: str) -> Callable[[Service], Answer]:
+    return lambda served: served.post(body=body, headers={**({"Content-Type": kind} if kind else {}), **headers})
+
+
+def as_json(value: object, path: str = "/crnn") -> Callable[[Service], Answer]:
+    return lambda served: send_json(served, value, path)
+
+
+def as_form(body: str) -> Callable[[Service], Answer]:
+    return lambda served: send_form(served, body)
+
+
+def as_file(data: bytes, **fields: str) -> Callable[[Service], Answer]:
+    return lambda served: served.upload(data, **fields)
+
+
+BAD: dict[str, tuple[Callable[[Service], Answer], int, str]] = {
+    "not an image": (as_file(b"hello" * 100), 422, "no image of a known format"),
+    "a program's format": (as_file(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 32\n"), 422, "no image of a known"),
+    "truncated": (as_file(PNG[: len(PNG) // 2]), 422, "damaged or cut off"),
+    "no bytes": (as_file(b""), 422, "is empty, 0 bytes"),
+    "header bomb": (as_file(BOMB), 422, "too many pixels|more than the 2,000,000 allowed"),
+    "too many pixels": (as_file(encode(Image.new("1", (2001, 1000)))), 422, "more than the 2,000,000 allowed"),
+    "endless line": (as_file(encode(Image.new("L", (9000, 8)))), 422, "more than 1,024 times"),
+    "tiny": (as_file(encode(Image.new("L", (3, 40)))), 422, "is 3x40 px; a line has at least 4 px"),
+    "broken base64": (as_json({"img": "abc"}), 422, "img is not base64"),
+    "strange base64": (as_json({"img": "字" * 8}), 422, "img is not base64"),
+    "base64 of no bytes": (as_json({"img": ""}), 422, "is empty, 0 bytes"),
+    "shape of another size": (as_json({"img": b64(LINE), "shape": [32, 201]}), 422, "6,432 bytes of grey, but 6,400"),
+    "negative shape": (as_json({"img": b64(LINE), "shape": [-32, -200]}), 422, "shape.0: .*greater than or equal to 1"),
+    "huge shape": (as_json({"img": b64(LINE), "shape": [10**30, 1]}), 422, "shape.0: "),
+    "shape of three": (as_form(grey_form(LINE) + "&shape=1"), 422, "shape: "),
+    "shape of words": (as_form(urlencode({"img": b64(LINE), "shape": "a,b"})), 422, "shape.0: .*integer"),
+    "shape of text": (as_json({"img": b64(LINE), "shape": "32,200"}), 422, "shape: "),
+    "shape of halves": (as_json({"img": b64(LINE), "shape": [32.5, 200]}), 422, "shape.0: "),
+    "no image": (as_json({"shape": [32, 200]}), 422, "img: Field required"),
+    "no image in a form": (as_form("shape=32&shape=200"), 422, "img: Field required"),
+    "no file": (lambda served: served.post(fields={"direction": "auto"}), 422, "img: Field required"),
+    "img is a number": (as_json({"img": 5}), 422, "img: .*string"),
+    "unknown field": (as_json({"img": b64(PNG), "directon": "auto"}), 422, "directon: "),
+    "unknown direction": (as_file(PNG, direction="up"), 422, "direction: .*'auto', 'horizontal' or 'vertical'"),
+    "field twice": (as_form("img=a&img=b"), 422, "img: given more than once"),
+    "too many fields": (as_form("&".join(f"a{k}=" for k in range(50))), 422, "no form fields"),
+    "bytes in a form": (as_form("img=\xff"), 422, "no form fields"),
+    "two files": (lambda served: served.upload(PNG, PNG), 422, "more than 1 files"),
+    "no json": (typed("application/json", b"{"), 422, "Invalid JSON"),
+    "no bytes of json": (typed("application/json", b""), 422, "Invalid JSON"),
+    "deep json": (typed("application/json", b"[" * 100_000), 422, "Invalid JSON"),
+    "json of another kind": (typed("application/json", b"[1]"), 422, "object"),
+    "no boundary": (typed("multipart/form-data", PART), 422, "no boundary"),
+    "another boundary": (typed("multipart/form-data; boundary=c", PART), 422, "no multipart form"),
+    "parts cut off": (typed(PARTS, PART[:-20]), 422, "no multipart form"),
+    "part without a name": (typed(PARTS, PART.replace(b'name="file"; ', b"")), 422, "no multipart form"),
+    "wrong type": (typed("text/plain", b"hello"), 415, "'text/plain' is none of application/json"),
+    "type of the image": (typed("image/png", PNG), 415, "'image/png' is none of"),
+    "no type": (typed(None, PNG), 415, "'' is none of"),
+    "form for several": (lambda served: served.post("/crnn/batch", body="a=1", headers={"Content-Type": FORM}), 415, "is none"),
+    "compressed": (typed("application/json", b"x", **{"Content-Encoding": "gzip"}), 415, "not compressed"),
+    "too large": (as_file(b"x" * 300_000), 413, "larger than the 300,000 bytes allowed"),
+    "none of several": (as_json({"images": []}, "/crnn/batch"), 422, "images: .*at least 1"),
+    "too many": (as_json({"images": [{"img": ""}] * 21}, "/crnn/batch"), 422, "21 images are more than the 20"),
+    "very many values": (typed("application/json", b"{%s}" % b",".join(b'"%d":1' % k for k in range(9999))), 422, "far more values"),
+    "too many files": (lambda served: served.upload(*[b"x"] * 21, path="/crnn/batch"), 422, "more than 20 files"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_mistakes_are_told(served: Service, name: str) -> None:
+    request, status, words = BAD[name]
+    answer = request(served)
+    assert answer.status == status, answer.body
+    assert list(answer.json) == ["detail"]
+    assert re.search(words, answer.json["detail"]), answer.json
+    assert "\n" not in answer.json["detail"]
+    assert len(answer.body) < 700  # it does not repeat what was sent
+    assert served.upload(PNG).status == 200
+
+
+def test_methods_and_paths(served: Service) -> None:
+    assert served.get("/crnn").status == 405
+    assert served.get("/crnn").headers["allow"] == "POST"
+    for path in (
+        "/docs",
+        "/redoc",
+        "/nothing",
+        "/web/nothing.js",
+        "/web/../app.py",
+        "/web/%2e%2e/app.py",
+        "/web/..%2fapp.py",
+    ):
+        connection = served.connect()
+        with connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            assert receive(connection).startswith(b"HTTP/1.1 404 "), path
+
+
+@pytest.mark.parametrize("kind", ["GIF", "CMYK", "16 bit", "RGBA", "WEBP", "TIFF"])
+def test_kinds_of_images(served: Service, recognizer: Recognizer, kind: str) -> None:
+    image = Image.fromarray(LINE)
+    data = {
+        "GIF": lambda: encode(image, "GIF", save_all=True, append_images=[Image.new("L", image.size)]),
+        "CMYK": lambda: encode(image.convert("CMYK"), "JPEG"),
+        "16 bit": lambda: encode(LINE.astype(np.uint16) * 257),
+        "RGBA": lambda: encode(image.convert("RGBA")),
+        "WEBP": lambda: encode(image.convert("RGB"), "WEBP", lossless=True),
+        "TIFF": lambda: encode(image, "TIFF"),
+    }[kind]()
+    assert served.upload(data).text == recognizer.read([data])[0].text
+
+
+def test_key(weights: Path, tmp_path: Path) -> None:
+    with service(tmp_path, "-l", str(weights), CRNN_API_KEY="open sesame, 芝麻") as served:
+        for path in ("/", "/web/app.js", "/healthz", "/readyz", "/metrics", "/openapi.json"):
+            assert served.get(path).status == 200
+        assert served.get("/openapi.json").json["paths"]["/crnn"]["post"]["responses"]["401"]
+        right = served.post(fields={"file": ("a", PNG)}, headers={"Authorization": "Bearer open sesame, 芝麻".encode()})
+        assert right.status == 200
+        for given in (None, "Bearer wrong", "Bearer", "open sesame", "Basic b3Blbg==", "Bearer \xe9"):
+            headers = {"Authorization": given.encode("latin-1")} if given else {}
+            answer = served.post(fields={"file": ("a", PNG)}, headers=headers)
+            assert answer.status == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert "Authorization: Bearer KEY" in answer.json["detail"]
+        assert served.post("/crnn/batch", body="x").status == 401
+    with service(tmp_path, "-l", str(weights), "--api-key", "k-1", CRNN_API_KEY="another") as served:
+        assert served.post(fields={"file": ("a", PNG)}, headers={"Authorization": "Bearer k-1"}).status == 200
+        assert served.post(fields={"file": ("a", PNG)}, headers={"Authorization": "Bearer another"}).status == 401
+
+
+def test_figures(served: Service) -> None:
+    def total(path: str, status: int) -> float:
+        return served.metric(f'crnn_requests_total{{path="{path}",status="{status}"}}')
+
+    kinds = [("/crnn", 200), ("/crnn", 422), ("/crnn/batch", 200), ("other", 404)]
+    before = [total(*kind) for kind in kinds]
+    images = [served.metric(f'crnn_images_total{{outcome="{outcome}"}}') for outcome in ("read", "refused")]
+    seconds = served.metric('crnn_request_seconds_count{path="/crnn"}')
+    served.upload(PNG)
+    served.upload(b"x")
+    served.upload(PNG, b"x", PNG, path="/crnn/batch")
+    for k in range(3):
+        served.get(f"/nothing/{k}")
+    assert [total(*kind) for kind in kinds] == [before[0] + 1, before[1] + 1, before[2] + 1, before[3] + 3]
+    after = [served.metric(f'crnn_images_total{{outcome="{outcome}"}}') for outcome in ("read", "refused")]
+    assert after == [images[0] + 3, images[1] + 2]
+    assert served.metric('crnn_request_seconds_count{path="/crnn"}') == seconds + 2
+    assert served.metric("crnn_images_waiting") == 0
+    text = served.get("/metrics")
+    assert text.headers["content-type"].startswith("text/plain")
+    assert "nothing/" not in text.body.decode()
+    assert served.metric("process_resident_memory_bytes") > 1e7
+
+
+def test_openapi_and_its_examples(served: Service) -> None:
+    description = served.get("/openapi.json").json
+    assert {*description["paths"]} == {"/crnn", "/crnn/batch", "/healthz", "/readyz", "/metrics"}
+    sent = 0
+    for path in ("/crnn", "/crnn/batch"):
+        for kind, content in description["paths"][path]["post"]["requestBody"]["content"].items():
+            for example in content.get("examples", {}).values():
+                value = example["value"]
+                body = json.dumps(value) if kind.endswith("json") else urlencode(value, doseq=True)
+                answer = served.post(path, body=body, headers={"Content-Type": kind})
+                assert answer.status == 200, (path, example, answer.body)
+                assert all("text" in result for result in answer.json.get("results", []))
+                sent += 1
+    assert sent >= 4
+
+
+def test_page_and_headers(served: Service) -> None:
+    answer = served.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    linked = re.findall(r'(?:src|href)="([^"]+)"', answer.body.decode())
+    assert {"web/app.js", "web/style.css", "web/icon.svg"} <= {*linked}
+    answers = [answer, *(served.get(f"/{path}") for path in linked), served.get("/nothing"), served.upload(PNG)]
+    for each in answers:
+        assert each.status == (404 if each is answers[-2] else 200)
+        assert "default-src 'none'" in each.headers["content-security-policy"]
+        assert each.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in each.headers
+
+
+def test_onnx_needs_no_torch(served: Service) -> None:
+    served.upload(PNG)
+    maps = Path(f"/proc/{served.process.pid}/maps").read_text()
+    assert "onnxruntime" in maps
+    assert "torch" not in maps
+
+
+def test_weights_of_a_training_run_for_one_direction(tmp_path: Path) -> None:
+    make_weights(tmp_path / "h.pt", directions=("horizontal",))
+    expected = Recognizer.load(tmp_path / "h.pt").read([LINE])[0].text
+    with service(tmp_path, "-l", str(tmp_path / "h.pt")) as served:
+        assert served.upload(PNG).text == expected
+        if "horizontal and vertical" in served.log.read_text():  # the packaged weights read the other one
+            assert served.upload(encode(COLUMN)).json["direction"] == "vertical"
+        else:
+            answer = served.upload(PNG, direction="vertical")
+            assert answer.status == 422
+            assert "no weights for vertical lines" in answer.json["detail"]
+
+
+def test_older_checkpoints(tmp_path: Path) -> None:
+    charset = Charset("天地人一二三四五六七")
+    (tmp_path / "words.txt").write_text("\n".join(charset.chars) + "\n", encoding="utf-8")
+    for number, direction in enumerate(("horizontal", "vertical")):
+        torch.manual_seed(number)
+        net = Crnn(len(charset), direction)
+        with torch.no_grad():
+            net.transcript.weight.mul_(40)
+        values = {"model": net.state_dict(), "args": argparse.Namespace(direction=direction), "epoch": 1}
+        torch.save(values, tmp_path / f"{direction}.pth")
+    files = {direction: tmp_path / f"{direction}.pth" for direction in ("horizontal", "vertical")}
+    read = Recognizer.load(**files, charset=charset).read([LINE, COLUMN])
+    assert all(reading.text for reading in read)
+    flags = ("-l", str(files["horizontal"]), "-v", str(files["vertical"]), "-d", "cpu", "--charset")
+    with service(tmp_path, *flags, str(tmp_path / "words.txt")) as served:
+        answers = [send_form(served, grey_form(pixels)) for pixels in (LINE, COLUMN)]
+    assert [answer.text for answer in answers] == [reading.text for reading in read]
+    assert [answer.json["direction"] for answer in answers] == ["horizontal", "vertical"]
+
+
+def test_allow(weights: Path, tmp_path: Path) -> None:
+    with service(tmp_path, "--weight-path-horizontal", str(weights), "--allow", "的一是", "--workers", "1") as served:
+        text = served.upload(PNG).text
+    assert text
+    assert {*text} <= {*"的一是"}
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What the command says when it does not start: one line, with exit code 2."""
+
+    def run(*flags: str) -> str:
+        assert server.main(flags) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.startswith("python -m infer.server: ")
+        assert told.err.count("\n") == 1, told.err
+        return told.err
+
+    return run
+
+
+def test_what_prevents_a_start(
+    weights: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no.pt does not exist" in refused("-l", str(tmp_path / "no.pt"), "--port", "0")
+    (tmp_path / "junk.onnx").write_bytes(b"junk")
+    assert "junk.onnx" in refused("-v", str(tmp_path / "junk.onnx"), "--port", "0")
+    make_weights(tmp_path / "h.pt", directions=("horizontal",))
+    values = {"model": Crnn(1, "horizontal").state_dict()}
+    torch.save(values, tmp_path / "older.pth")
+    assert "--charset" in refused("-l", str(tmp_path / "older.pth"), "--port", "0")
+    assert "not vertical ones" in refused("-v", str(tmp_path / "h.pt"), "--port", "0")
+    assert "--port" in refused("--port", "99999")
+    assert "--port" in refused("--port", "x")
+    assert "--host 192.0.2.1 --port 0: Cannot assign" in refused("--host", "192.0.2.1", "--port", "0")
+    assert "--queue" in refused("--queue", "0")
+    assert "--max-body" in refused("--max-body", "1.5")
+    assert "--timeout" in refused("--timeout", "0")
+    assert "--timeout" in refused("--timeout", "nan")
+    assert "--workers" in refused("--workers", "-1")
+    assert "-d" in refused("-d", "tpu")
+    assert "is empty" in refused("--api-key", "")
+    assert "none of these characters" in refused("-l", str(weights), "--allow", "☃", "--port", "0")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert f"--port {port}: Address already in use; end what" in refused("--port", port, "-l", str(weights))
+    monkeypatch.setenv("CRNN_API_KEY", " ")
+    assert "is empty" in refused("-l", str(weights))
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert "pip install '.[serve]'" in refused("-l", str(weights))
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.pt", "evil.onnx"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_program_in_weights_does_not_run(
+    tmp_path: Path, name: str, zipped: bool, refused: Callable[..., str]
+) -> None:
+    path, mark = tmp_path / name, tmp_path / "owned"
+
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (mark,)
+
+    torch.save({"model": {"transcript.weight": Payload()}}, path, _use_new_zipfile_serialization=zipped)
+    words = tmp_path / "words.txt"
+    words.write_text("天\n", encoding="utf-8")
+    assert name in refused("-l", str(path), "--charset", str(words), "--port", "0")
+    assert not mark.exists()
+    torch.load(path, weights_only=False)
+    assert mark.exists()  # it would have
+
+
+def test_what_was_asked_is_answered_before_the_end(weights: Path, recognizer: Recognizer, tmp_path: Path) -> None:
+    body = encode(LINE)
+    whole = raw_request(json.dumps({"img": b64(body)}).encode(), "application/json")
+    with service(tmp_path, "-l", str(weights), "-v", str(weights)) as served, served.connect() as open_request:
+        assert served.get("/readyz").status == 200
+        open_request.sendall(whole[:-1])
+        while served.metric("crnn_requests_active") < 1:
+            pass
+        served.process.send_signal(signal.SIGTERM)
+        while (answer := served.get("/readyz")).status == 200:
+            pass
+        assert answer.status == 503
+        assert answer.json == {"detail": "the service is about to end"}
+        assert served.get("/healthz").status == 200
+        refused = served.upload(body)
+        assert refused.status == 503
+        assert refused.headers["retry-after"]
+        assert served.process.poll() is None
+        open_request.sendall(whole[-1:])
+        answered = receive(open_request)
+        assert answered.startswith(b"HTTP/1.1 200 ")
+        assert json.loads(answered.partition(b"\r\n\r\n")[2])["text"] == recognizer.read([LINE])[0].text
+        assert served.process.wait(30) == 0

@@ -1,0 +1,48 @@
+"""Whatever the OpenAPI allows, and what it forbids: the service answers as it says, and never fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from service import Service, model, service
+
+SETTINGS = settings(max_examples=110, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    weights = str(model(tmp_path_factory.getbasetemp()))
+    with service(tmp_path_factory.mktemp("served"), "-l", weights, "-v", weights) as running:
+        yield running
+
+
+def test_what_the_schema_allows_and_forbids(served: Service) -> None:
+    schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
+    found: Counter[tuple[str, int]] = Counter()
+    with requests.Session() as session:
+        for operation in (result.ok() for result in schema.get_all_operations()):
+            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                if mode is GenerationMode.NEGATIVE and operation.method == "get":
+                    continue  # it has no parameters that could be wrong
+
+                @SETTINGS
+                @given(case=operation.as_strategy(generation_mode=mode))
+                def check(case: Case) -> None:
+                    # Text that is allowed need not be an image.
+                    answer = case.call_and_validate(session=session, excluded_checks=[positive_data_acceptance])
+                    found[case.operation.path, answer.status_code] += 1
+
+                check()
+    assert {path for path, _ in found} == {"/crnn", "/crnn/batch", "/healthz", "/readyz", "/metrics"}
+    assert {status for _, status in found} == {200, 422}
+    for path in ("/crnn", "/crnn/batch"):
+        assert found[path, 200] + found[path, 422] >= 200
+    assert served.get("/readyz").status == 200
+    assert "Traceback" not in served.log.read_text()
