@@ -48,7 +48,8 @@ class Deal:
 class Deck:
     """The cards of a charset and a set of fonts, and how they are dealt.
 
-    ``cover``: for each direction bool [fonts, characters], what each font can draw.
+    ``cover``: for each direction bool [fonts, characters], what each font can draw. ``kept``: how many deals stay in
+    memory (4 MB each), for those who read lines in another order.
     """
 
     def __init__(self, config: Corpus, charset: Charset, cover: Mapping[str, Flags], text: TextCorpus | None) -> None:
@@ -60,6 +61,7 @@ class Deck:
         self.share = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
         self._charset, self._cover = charset, cover
         self._pools: dict[str, Pool] = {}
+        self.kept = 4
         self._deals: OrderedDict[tuple[Stream, int], Deal] = OrderedDict()
 
     def pool(self, direction: str) -> Pool:
@@ -74,13 +76,14 @@ class Deck:
         return self._pools[direction]
 
     def deal(self, stream: Stream, group: int) -> Deal:
-        """The lines ``group * GROUP`` and after; the last few deals are kept."""
+        """The lines ``group * GROUP`` and after; the last ``kept`` deals are kept."""
         key = stream, group
-        if key not in self._deals:
-            self._deals[key] = self._make(stream, group)
-            if len(self._deals) > 4:
+        found = self._deals.get(key)
+        if found is None:  # another thread may drop it again at once
+            self._deals[key] = found = self._make(stream, group)
+            if len(self._deals) > self.kept:
                 self._deals.popitem(last=False)
-        return self._deals[key]
+        return found
 
     def _make(self, stream: Stream, group: int) -> Deal:
         rng, pool = stream.generator(0, group), self.pool(stream.direction)

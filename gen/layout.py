@@ -194,6 +194,43 @@ def vertical(
 
 
 @kernel
+def lengths(
+    chars: Ints,
+    chance: Floats,
+    start: Ints,
+    font: Ints,
+    advance: npt.NDArray[np.float32],
+    stance: Bytes,
+    standing: bool,
+    upright_pair: float,
+    sideways: float,
+    result: Floats,
+) -> None:
+    """Fill ``result`` [lines] with how far the pen goes in each line, em, without tracking: what `horizontal` and
+    (``standing``) `vertical` would find. Line k has the characters ``start[k]`` to ``start[k + 1]`` - 1 of the font
+    ``font[k]``, whose advances are ``advance[font]``."""
+    for line in range(len(start) - 1):
+        text, chances = chars[start[line] : start[line + 1]], chance[start[line] : start[line + 1]]
+        width, k = 0.0, 0
+        while k < len(text):
+            if text[k] == SPACE:
+                width += SPACE_WIDTH
+                k += 1
+                continue
+            end = _run_end(text, stance, k) if standing else k
+            run = end - k
+            pair = run == 2 and stance[text[k]] == DIGIT and stance[text[k + 1]] == DIGIT and chances[k] < upright_pair
+            across = not standing or (run > 1 and chances[end - 1] < sideways)
+            if pair:
+                width += 1.0
+            else:
+                for j in range(k, max(end, k + 1)):
+                    width += advance[font[line], text[j]] if across or stance[text[j]] == TURNED else 1.0
+            k = max(end, k + 1)
+        result[line] = width
+
+
+@kernel
 def wander(boxes: Ints, along: int, amount: float, slope: float) -> None:
     """Move boxes across the line by a shallow arc and a slope, in place; at most about ``amount`` px.
 

@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
@@ -182,7 +183,8 @@ def samples(
 
 
 class _Steps(Sampler[Ints]):
-    """What a rank reads in each step; on the way, blocks of this window and the next are asked for."""
+    """What a rank reads in each step; on the way, blocks of this window and the next are asked for, and the next one
+    is planned by a thread, for 50,000 lines take 0.2 s in which no batch would be dealt to a worker."""
 
     def __init__(self, sources: Sequence[Source], plan: Plan, rank: int, world: int, first: int, last: int) -> None:
         self._sources, self._plan, self._rank, self._world = sources, plan, rank, world
@@ -193,12 +195,16 @@ class _Steps(Sampler[Ints]):
         return len(self._steps)
 
     def __iter__(self) -> Iterator[Ints]:
-        for step in self._steps:
-            if step == self._steps.start:
-                self._prefetch(step)
-            if step == self._steps.start or step % self._plan.steps == 0:
-                self._prefetch(step - step % self._plan.steps + self._plan.steps)
-            yield self._plan.local(step, self._rank, self._world)
+        with ThreadPoolExecutor(1) as thread:
+            coming = None
+            for step in self._steps:
+                if step == self._steps.start:
+                    self._prefetch(step)
+                if step == self._steps.start or step % self._plan.steps == 0:
+                    if coming is not None:
+                        coming.result()
+                    coming = thread.submit(self._prefetch, step - step % self._plan.steps + self._plan.steps)
+                yield self._plan.local(step, self._rank, self._world)
 
     def _prefetch(self, step: int) -> None:
         if step in self._steps:

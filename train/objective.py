@@ -63,6 +63,8 @@ class Learner:
         self.optimizer = make_optimizer(self.net, learning)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == "fp16")
         cuda = world.device.type == "cuda"
+        if cuda and self.precision != "fp32":  # then the class matrix, in float32, may round to TF32 as well
+            torch.set_float32_matmul_precision("high")
         self.negatives = learning.negatives if learning.negatives is not None else (0 if cuda else NEGATIVES)
         module: nn.Module = Objective(self.net, self.precision)
         if world.size > 1:

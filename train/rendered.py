@@ -23,12 +23,13 @@ from gen.corpus import GROUP, Deal
 from gen.errors import UserError
 from gen.fonts import Font, find_catalogue_fonts, fonts_from
 from gen.identity import identity_of
+from gen.layout import lengths
 from gen.line import END, SIZE, START, TIGHT
 from gen.sample import Recipe, RecipeSource, Stream, open_recipe, render
-from gen.text import SPACE
 from train.source import Ints, Item
 
 PREFIX = "gen:"
+DEALS = 16  # kept of each recipe: the lines of a batch are from all over a window of the plan
 _opened = lru_cache(maxsize=4)(open_recipe)  # both directions and splits share one
 
 
@@ -94,6 +95,7 @@ class RenderedSource:
         """The recipe, opened in this process."""
         if self._recipe is None:
             self._recipe = _opened(self.recipe_source)
+        self._recipe.deck.kept = DEALS
         return self._recipe
 
     @cached_property
@@ -124,19 +126,29 @@ class RenderedSource:
 
     @cached_property
     def _advances(self) -> NDArray[np.float32]:
-        """In em, [fonts, characters and the space]."""
-        return np.stack([np.append(glyphs.advance, np.float32(0.25)) for glyphs in self.recipe.glyphs])
+        """In em, [fonts, characters]."""
+        return np.stack([glyphs.advance for glyphs in self.recipe.glyphs])
 
-    def _set_widths(self, deal: Deal) -> Ints:
-        layout = self.config.layout
+    def _set_widths(self, deal: Deal) -> NDArray[np.float64]:
+        """Of a deal's lines, px: all that makes them long by a tenth or more."""
+        layout, recipe = self.config.layout, self.recipe
         assert not isinstance(layout, ClassicLayout)
-        font = np.repeat(deal.font, np.diff(deal.start))
-        em = np.add.reduceat(self._advances[font, np.where(deal.chars == SPACE, -1, deal.chars)], deal.start[:-1])
+        em = np.empty(len(deal.font))
+        lengths(
+            deal.chars, deal.chance, deal.start, deal.font, self._advances, recipe.stance,
+            self.direction == "vertical", layout.upright_pair, layout.sideways, em,
+        )  # fmt: skip
+        strengths = {
+            name: np.where(deal.columns[:, column] < p, low + deal.columns[:, column + 1] * (high - low), np.nan)
+            for name, column, p, (low, high) in recipe.active
+        }
+        em += np.nan_to_num(strengths.get("tracking", np.zeros(1))) * np.diff(deal.start)
         size = np.array(layout.sizes)[(deal.columns[:, SIZE] * len(layout.sizes)).astype(int)]
         loose = deal.columns[:, TIGHT] >= layout.tight
         low, high = layout.margin
         margin = 2 * low + (deal.columns[:, START] + deal.columns[:, END]) * (high - low)
-        return np.asarray(em * size + loose * margin, np.int64)
+        stretch = np.nan_to_num(strengths.get("stretch", np.ones(1)), nan=1.0)
+        return np.asarray((em * size + loose * margin) * stretch, np.float64)
 
     def rarest(self, ids: Ints) -> None:
         """Recipes deal characters evenly as they are told."""
