@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -158,7 +159,11 @@ def test_blocks_are_asked_for_a_window_ahead() -> None:
         next(steps)
         known = 2 if taken <= 3 else 3  # steps 7, 8, 9 are of the window that began at 5
         for source, asked in zip(sources, wanted):
-            assert source.asked == [block for window in asked[:known] for block in window]
+            due = [block for window in asked[:known] for block in window]
+            end = time.monotonic() + 10
+            while source.asked != due and time.monotonic() < end:  # a thread asks
+                time.sleep(0.01)
+            assert source.asked == due
     assert list(steps) == []
 
 

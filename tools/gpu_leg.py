@@ -169,8 +169,12 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], config: TrainConfig) -> tuple[int, bool]:
-    """Train until this leg's time is over; the exit code, and whether the whole run is done."""
+def learn(
+    clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], config: TrainConfig, rate: float | None
+) -> tuple[int, bool]:
+    """Train until this leg's time is over; the exit code, and whether the whole run is done. ``rate``: lines a second
+    of the first stage, where they need not be timed first."""
+    guess = {config.stages[0].name: rate} if rate else {}
     from tools import gpu_schedule
     from train import checkpoint
 
@@ -182,7 +186,7 @@ def learn(clock: Clock, home: Path, given: Sequence[str], more: Sequence[str], c
     while True:
         values = checkpoint.load_newest(run)[0]
         step = values["step"] if values else 0
-        measured = gpu_schedule.rates(run / METRICS)
+        measured = gpu_schedule.rates(run / METRICS) or guess
         config = gpu_schedule.fit(config, step, clock.planned(), measured)
         if values and step >= gpu_schedule.steps(config):
             return 0, True
@@ -244,7 +248,7 @@ def leg(clock: Clock, args: argparse.Namespace, given: Sequence[str]) -> int:
         print(f"going on from what was brought back after step {restore(args.home / STATE, run)}")
         for path in (args.home / STATE).glob(f"{METRICS}.xz"):
             (run / METRICS).write_bytes(lzma.decompress(path.read_bytes()))
-    code, done = learn(clock, args.home, given, more, load_config(arguments.config, arguments.set))
+    code, done = learn(clock, args.home, given, more, load_config(arguments.config, arguments.set), args.rate)
     if list(run.glob("*.pt")):
         step = bring_back(args.home, args.out)
         for name, rate in gpu_schedule.rates(run / METRICS).items():
@@ -265,6 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--left", type=float, metavar="S", help="seconds for which the machine is still lent (default: this leg)")
     add("--seconds", type=float, default=540, metavar="S", help="of this leg, all included (default: %(default)s)")
+    add("--rate", type=float, metavar="N", help="lines a second of the first stage, if they are known: none are timed")
     add("--home", type=Path, default=Path("/tmp/crnn"), metavar="DIR", help="kept between legs (default: %(default)s)")
     add("--carried", type=Path, default=Path(".gpu"), metavar="DIR", help="what came along (default: %(default)s)")
     out = Path(os.environ.get("OUT", "gpu-out"))

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 TREE = 64 << 20  # bytes that may travel in one call, the repository's own files included
 PACKAGES = (  # what gen and train import and the machine's image does not have
     "annotated-types", "freetype-py", "pydantic", "pydantic-core", "rapidfuzz", "typing-extensions",
-    "typing-inspection",
+    "typing-inspection", "numpy",  # numba may not take the image's numpy yet
 )  # fmt: skip
 PLATFORMS = tuple(f"manylinux{name}_x86_64" for name in ("_2_28", "_2_27", "_2_17", "2014", "_2_12", "2010", "1"))
 _FILTER = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 27}  # some fonts share outlines

@@ -13,15 +13,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from train.config import Stage, TrainConfig
 
-COST = {"frames": 1.0, "ctc": 2.0}  # of a line, about; used for stages of which none has been timed yet
+COST = {"frames": 1.0, "ctc": 1.4}  # of a line (H200); used for stages of which none has been timed yet
 
 
 def rates(metrics: Path) -> dict[str, float]:
     """Lines a second of each stage that a run's ``metrics.jsonl`` has steps of: over the later half of them, as the
-    first ones find batches that were made before the clock started."""
+    first ones find batches that were made before the clock started, without those that took four times the usual: a
+    GPU's first step of each shape takes 2 s."""
     seen: dict[str, list[float]] = {}
     for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
         try:
@@ -30,8 +32,12 @@ def rates(metrics: Path) -> dict[str, float]:
             continue  # the last line of a killed run
         if "lines_per_s" in values:
             seen.setdefault(values["stage"], []).append(values["lines_per_s"])
-    later = {name: speeds[len(speeds) // 2 :] for name, speeds in seen.items()}
-    return {name: len(speeds) / sum(1 / speed for speed in speeds) for name, speeds in later.items()}
+    found = {}
+    for name, speeds in seen.items():
+        times = [1 / speed for speed in speeds[len(speeds) // 2 :]]
+        usual = [time for time in times if time < 4 * median(times)]
+        found[name] = len(usual) / sum(usual)
+    return found
 
 
 def fit(config: TrainConfig, step: int, seconds: float, known: Mapping[str, float]) -> TrainConfig:

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from gen.errors import UserError
 from gen.process import as_worker
 from train.codec import Codec
-from train.image import ImageSpec, pad_batch, prepare
+from train.image import GPU_STEP, STEP, ImageSpec, pad_batch, prepare
 from train.plan import Plan
 from train.source import Ints, Item, Source
 
@@ -67,10 +67,13 @@ class Batch:
         return replace(self, **tensors)
 
 
-def collate(items: Sequence[Item], directions: Sequence[str], codec: Codec, spec: ImageSpec, ids: Ints) -> Batch:
-    """One batch of lines and their directions. Raises `UserError` for a label that the codec cannot write."""
+def collate(
+    items: Sequence[Item], directions: Sequence[str], codec: Codec, spec: ImageSpec, ids: Ints, step: int = STEP
+) -> Batch:
+    """One batch of lines and their directions, padded to a multiple of ``step`` px. Raises `UserError` for a label
+    that the codec cannot write."""
     lines = [prepare(item.pixels, direction, spec) for item, direction in zip(items, directions)]
-    images, widths = pad_batch(lines)
+    images, widths = pad_batch(lines, step)
     labels, centres = [], []
     for item, direction, width in zip(items, directions, widths):
         try:
@@ -105,12 +108,12 @@ def _centres(item: Item, direction: str, width: int) -> NDArray[np.float32]:
 class Lines(Dataset[Batch]):
     """Batches by their samples: ``lines[ids]`` for int64 [B, 2]. Raises what sources and `collate` raise."""
 
-    def __init__(self, sources: Sequence[Source], codec: Codec, spec: ImageSpec) -> None:
-        self._sources, self._codec, self._spec = tuple(sources), codec, spec
+    def __init__(self, sources: Sequence[Source], codec: Codec, spec: ImageSpec, step: int = STEP) -> None:
+        self._sources, self._codec, self._spec, self._step = tuple(sources), codec, spec, step
 
     def __getitem__(self, ids: Ints) -> Batch:
         directions = [self._sources[number].direction for number in ids[:, 0]]
-        return collate(read(self._sources, ids), directions, self._codec, self._spec, ids)
+        return collate(read(self._sources, ids), directions, self._codec, self._spec, ids, self._step)
 
 
 def read(sources: Sequence[Source], ids: Ints) -> list[Item]:
@@ -138,14 +141,15 @@ def loader(
     Without workers they are made here when asked for. Blocks are fetched ahead from this process. What goes wrong in
     a worker is raised here: `UserError` for what a user can mend, a bad shard among it, or a worker that was killed.
     """
-    lines = Lines(sources, codec, spec)
+    cuda = torch.cuda.is_available()
+    lines = Lines(sources, codec, spec, GPU_STEP if cuda else STEP)
     batches: DataLoader[Any] = DataLoader(
         _Reported(lines) if workers else lines,
         batch_size=None,
         sampler=_Steps(sources, plan, rank, world, first, last),
         num_workers=workers,
         collate_fn=_unchanged,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=cuda,
         worker_init_fn=_start_worker,
         multiprocessing_context=_context(sources) if workers else None,
         prefetch_factor=AHEAD if workers else None,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from train.codec import Codec
-from train.image import STEP, normalise, pad_batch
+from train.image import GPU_STEP, STEP, normalise, pad_batch
 from train.model import Net
 
 
@@ -25,16 +25,23 @@ def read_lines(
     A line is read with others that are padded as far as it is alone, so that its company changes nothing. ``net`` must
     be in evaluation mode.
     """
-    padded = np.array([-(-line.shape[1] // STEP) for line in lines])
+    cuda = torch.device(device).type == "cuda"
+    step, rows = (GPU_STEP, batch) if cuda else (STEP, 0)  # there shapes cost more than rows
+    padded = np.array([-(-line.shape[1] // step) for line in lines])
     for width in np.unique(padded):
         alike = np.flatnonzero(padded == width).tolist()
         for start in range(0, len(alike), batch):
             chosen = alike[start : start + batch]
-            yield chosen, _read(net, codec, [lines[number] for number in chosen], device)
+            yield chosen, read_batch(net, codec, [lines[number] for number in chosen], device, step, rows)
 
 
-def _read(net: Net, codec: Codec, lines: Sequence[NDArray[np.uint8]], device: torch.device | str) -> list[str]:
-    images, widths = pad_batch(lines)
+def read_batch(
+    net: Net, codec: Codec, lines: Sequence[NDArray[np.uint8]], device: torch.device | str, step: int, rows: int
+) -> list[str]:
+    """Lines as one batch, padded to a multiple of ``step`` and filled up to ``rows`` rows that nobody looks at."""
+    images, widths = pad_batch(lines, step)
     x = normalise(torch.from_numpy(images).to(device).float())
+    if len(lines) < rows:
+        x = torch.cat([x, x[:1].expand(rows - len(lines), -1, -1, -1)])
     classes = net.best(x.contiguous(memory_format=torch.channels_last))[0].cpu().tolist()
     return [codec.read(row[: net.frames(int(width))]) for row, width in zip(classes, widths)]
