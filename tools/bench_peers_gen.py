@@ -7,14 +7,11 @@ hits all alike. A peer that cannot be installed or run is listed with the reason
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +20,15 @@ from tqdm import tqdm
 
 from gen import paths
 from gen.errors import UserError
+from tools.peer_venv import call, make
+from tools.peer_venv import install as _install
 
 WORKER = Path(__file__).with_name("bench_peer_worker.py")
 LENGTH = 12
 # What the venv holds besides the peers. Pillow below 10 is for TRDG 1.8.0, which calls ImageFont.getsize (gone in
 # Pillow 10) and Image.Resampling (new in 9.1); the two others only convert images with it.
 SHARED = ("pillow>=9.1,<10", "numpy", "opencv-python-headless")
-INSTALL_SECONDS, RUN_SECONDS = 900, 300
+RUN_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -81,51 +80,13 @@ def venv_dir() -> Path:
     return paths.cache_dir() / "peers-venv"
 
 
-def _last_line(text: str, marks: Sequence[str] = ()) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    marked = [line for line in lines if line.startswith(tuple(marks))] if marks else []
-    return (marked or lines or ["no message"])[-1][:300]
-
-
-def _call(command: Sequence[object], seconds: float, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command; "" when it went well, else the last thing that it said."""
-    words, more = [str(part) for part in command], {**os.environ, **(environment or {})}
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, env=more)
-    except subprocess.TimeoutExpired:
-        return f"not finished after {seconds:.0f} s"
-    if done.returncode == 0:
-        return ""
-    return _last_line(done.stderr or done.stdout, ("ERROR",)) + f" (exit code {done.returncode})"
-
-
 def prepare_venv() -> Path:
     """Make the venv when it is missing; its Python. Raises `UserError` when that fails (no network, no venv module)."""
     folder = venv_dir()
-    python = folder / "bin" / "python"
-    if not python.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        problem = _call([sys.executable, "-m", "venv", folder], INSTALL_SECONDS)
-        if problem:
-            raise UserError(f"cannot make the venv {folder} for the peers: {problem}; remove the folder and try again")
+    python = make(folder)
     if problem := _install(python, "shared", SHARED):
         raise UserError(f"cannot install {', '.join(SHARED)} into {folder}: {problem}; is there a network?")
     return python
-
-
-def _install(python: Path, name: str, needs: Sequence[str], peer: str = "") -> str:
-    """Install once: a file in the venv remembers what was asked. Returns the problem, or ""."""
-    wanted = "\n".join([peer, *needs])
-    mark = python.parent.parent / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}.installed"
-    if mark.exists():
-        return ""
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    problem = _call([*pip, *needs], INSTALL_SECONDS) if needs else ""
-    # Without its declared requirements: they are in `needs`, in versions that work together.
-    problem = problem or (_call([*pip, "--no-deps", peer], INSTALL_SECONDS) if peer else "")
-    if not problem:
-        mark.write_text(wanted + "\n", encoding="utf-8")
-    return problem
 
 
 def _measure(python: Path, peer: Peer, font: Path, chars: str, seed: int, scale: float, folder: Path) -> dict[str, Any]:
@@ -146,7 +107,7 @@ def _measure(python: Path, peer: Peer, font: Path, chars: str, seed: int, scale:
     task.write_text(json.dumps(values), encoding="utf-8")
     # Temporary files of the peers go where they are removed with the rest; our own generator is found in this clone.
     environment = {"BENCH_TMP": str(folder), **({"PYTHONPATH": str(WORKER.parent.parent)} if peer is OWN else {})}
-    if problem := _call([python, WORKER, task, answer], RUN_SECONDS, environment):
+    if problem := call([python, WORKER, task, answer], RUN_SECONDS, environment):
         return {"problem": problem}
     result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return result
