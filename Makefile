@@ -1,16 +1,23 @@
-# make shards N=20k   make test   — everything else: make help
+# make read   make shards N=20k   make test   — everything else: make help
 PYTHON ?= python3
 VENV ?= .venv
 N ?= 20k
 OUT ?= shards
 RUN ?= runs/first
+IMAGES ?= infer/samples
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help shards train fonts setup torch dev check lint types imports test test-fast test-long clean
+.PHONY: help read serve shards train fonts setup torch dev check lint types imports test test-fast test-long clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+read: $(BIN)/.serve  ## install, read IMAGES (infer/samples)
+	$(BIN)/python -m infer $(IMAGES)
+
+serve: $(BIN)/.serve  ## install, read over HTTP at port 5000, with a page
+	$(BIN)/python -m infer.server
 
 shards: setup fonts  ## install, fetch the fonts, generate N images (20k) into OUT (shards)
 	$(BIN)/python -m gen --out $(OUT) --n $(N)
@@ -33,6 +40,10 @@ $(BIN)/python:
 
 $(BIN)/.installed: setup.py | $(BIN)/python
 	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(BIN)/.serve: setup.py | $(BIN)/.installed
+	$(BIN)/python -m pip install -q -e '.[serve]'
 	@touch $@
 
 $(BIN)/.torch: setup.py | $(BIN)/.installed

@@ -15,11 +15,16 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
+from infer_weights import make_weights
 from PIL import Image
+from service import service
 
 from gen.fonts import Font
+from infer.server import parser as server_parser
 from tests.conftest import HAN, small_charset
 from train.cli import parser as train_parser
+from train.crnn import Crnn
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"--n": "48", "--num": "16", "--rounds": "1"}
@@ -63,8 +68,23 @@ def make_foreign_data(folder: Path) -> None:
     (folder / "labels.tsv").write_text("".join(labels), encoding="utf-8")
 
 
+def environment_of(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "CRNN_SHARDS_CACHE": str(folder / "cache")}
+
+
+def run(command: str | list[str], folder: Path) -> str:
+    """What a command prints that ends well."""
+    shell = isinstance(command, str)
+    done = subprocess.run(
+        command, cwd=folder, env=environment_of(folder), capture_output=True, text=True, shell=shell,
+        executable="/bin/bash" if shell else None,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
 def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None:
-    """In the order of the README, in an empty folder, with 48 images instead of millions.
+    """All but what reads, in an empty folder, with 48 images instead of millions.
 
     The small charset stands in for the packaged one where a command names none, so that glyphs are drawn in seconds.
     """
@@ -75,16 +95,16 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
         shutil.copy(pip_fonts[0].path, tmp_path / folder)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     make_foreign_data(tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CRNN_SHARDS_CACHE": str(tmp_path / "cache")}
     for command in commands("README.md"):
+        if command.startswith(("make", "curl")) or "-m infer" in command:
+            continue
         words = shlex.split(command)
         if words[0] == "torchrun":
             if "--nnodes" in words:  # needs two machines: its flags at least are ours
                 train_parser().parse_args(words[words.index("train") + 1 :])
                 continue
             words = ["python", "-m", "torch.distributed.run", "--nproc-per-node", "2", *words[3:]]
-        if words[0] != "python":
-            continue
+        assert words[0] == "python", command
         words = [SMALL.get(before, word) for before, word in zip(["", *words], words)]
         if "train" in words:
             words += ["--steps", "2", "--set", "data.val=8", "--set", "data.workers=0", "--device", "cpu"]
@@ -99,13 +119,64 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
             words += ["--workers", "1", "--rounds", "1", "--batch", "12"]
         if "--slice" in words:  # one machine plays all of them
             words[words.index("0/16")] = "0/1"
-        done = subprocess.run(
-            [sys.executable, *words[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        run([sys.executable, *words[1:]], tmp_path)
     assert (tmp_path / "shards/horizontal/manifest.json").is_file()
     assert (tmp_path / "shards/report.html").is_file()
     assert (tmp_path / "fx.png").is_file()
+
+
+def test_every_command_reads(tmp_path: Path) -> None:
+    (tmp_path / "infer").symlink_to(ROOT / "infer")
+    (tmp_path / "runs/both").mkdir(parents=True)
+    make_images(tmp_path)
+    make_weights(tmp_path / "runs/both/weights.pt")
+    for command in commands("README.md"):
+        if "-m infer.server" in command:
+            server_parser().parse_args(shlex.split(command)[3:])
+        elif "-m infer" in command:
+            run(re.sub(r"\bpython\b", sys.executable, command), tmp_path)
+    assert len((tmp_path / "lines.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert (tmp_path / "both.onnx").is_file()
+
+
+def make_images(folder: Path) -> None:
+    """Two lines, alone and in a folder, and random weights as the older project saves them."""
+    (folder / "scans").mkdir()
+    for name, sample in (("line", "horizontal-0"), ("column", "vertical-0")):
+        for place in (folder, folder / "scans"):
+            shutil.copy(ROOT / f"infer/samples/{sample}.png", place / f"{name}.png")
+    (folder / "their_all_words.txt").write_text("\n".join(small_charset().chars) + "\n", encoding="utf-8")
+    for name, direction in (("H", "horizontal"), ("V", "vertical")):
+        torch.save({"model": Crnn(len(small_charset()), direction).state_dict()}, folder / f"{name}.pth")
+
+
+def test_what_is_read_is_what_is_shown() -> None:
+    found = run([sys.executable, "-m", "infer", "infer/samples/"], ROOT)
+    for name in ("README.md", "README.zh-CN.md"):
+        shown = (ROOT / name).read_text(encoding="utf-8")
+        block = re.findall(r"```text\n(image_path.*?)```", shown, re.DOTALL)[0]
+        rows = re.findall(r"\| !\[\]\((.*?)\) \| (.*) \|", shown)
+        columns = re.findall(r'<img src="(.*?)"', shown)
+        assert "".join(f"image_path:{path},label:{text}\n" for path, text in rows) + block == found
+        assert [line.split(",")[0] for line in block.splitlines()] == [f"image_path:{path}" for path in columns]
+
+
+def test_the_service_answers_as_shown(tmp_path: Path) -> None:
+    make_images(tmp_path)
+    with service(tmp_path) as running:
+        for command in commands("README.md"):
+            if command.startswith("curl"):
+                told = run(
+                    command.replace("http://127.0.0.1:5000", running.url).replace("curl", "curl -sS", 1), tmp_path
+                )
+                assert "雨後的石板路閃著微光" in told or "crnn_" in told
+
+
+def test_python_reads_as_shown(tmp_path: Path) -> None:
+    make_images(tmp_path)
+    for name in ("README.md", "README.zh-CN.md"):
+        (code,) = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+        assert "甲乙丙丁" in run([sys.executable, "-c", code], tmp_path)
 
 
 def test_a_wheel_works_outside_the_clone(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None:
@@ -113,7 +184,7 @@ def test_a_wheel_works_outside_the_clone(tmp_path: Path, pip_fonts: tuple[Font, 
     source.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
-    for name in ("gen", "train", "configs"):
+    for name in ("gen", "train", "infer", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     build = [
         sys.executable,
@@ -146,6 +217,8 @@ def test_a_wheel_works_outside_the_clone(tmp_path: Path, pip_fonts: tuple[Font, 
     sets = ["--config", "gen-classic", "--charset", "words.txt", "--fonts", str(pip_fonts[0].path)]
     python("-m", "gen", "--out", "shards", "--n", "40", *sets)
     assert (away / "shards/vertical/manifest.json").is_file()
+    assert "label:甲乙丙丁" in python("-m", "infer", str(ROOT / "infer/samples/vertical-0.png"))
+    assert (site / "infer/web/index.html").is_file()
 
 
 @pytest.mark.parametrize("module", ["gen", "gen.cli", "gen.sample", "gen.engine", "tools.verify", "tools.report"])
