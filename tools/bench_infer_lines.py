@@ -1,0 +1,193 @@
+"""Milliseconds and accuracy of each reader, a line at a time on one thread: part of ``python -m tools.bench_infer``.
+
+All readers see the same lines in turn (A B A B …), so that a noisy machine hits all alike; a figure is the median of
+all rounds, a ratio the median of the rounds' ratios. Milliseconds are those of the processor, not of the clock on the
+wall: what else runs on the machine takes turns, but is not counted.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen.charset import Charset, is_gb2312_hanzi
+from gen.config import load_recipe
+from gen.errors import UserError
+from gen.fonts import Font
+from gen.paths import cache_dir
+from gen.sample import RecipeSource, Stream, open_recipe, render
+from infer.backend import Backend
+from infer.recognizer import Recognizer
+from tools.bench_gen_run import median
+from tools.bench_infer_peer import timed
+from train.image import pad_batch
+from train.metrics import Tally
+
+Bytes = NDArray[np.uint8]
+WIDTHS = (320, 512)
+SLACK = 32  # px of paper at most that a line is padded with
+OURS = ("onnx", "int8", "torch")
+Timed = Mapping[str, Sequence[Any]]
+Reader = Callable[[Sequence[Bytes]], Timed]
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line, grey uint8 [H, W], and what it says."""
+
+    pixels: Bytes
+    text: str
+
+
+class Pen:
+    """Draws horizontal lines of ``eval-default``."""
+
+    def __init__(self, charset: Charset, fonts: Sequence[Font], workers: int) -> None:
+        self.source = RecipeSource(load_recipe("eval-default"), charset, tuple(fonts), (), cache_dir())
+        self.recipe = open_recipe(self.source, workers)
+
+    def stream(self, direction: str) -> Stream:
+        return Stream(self.recipe.config.seed, direction, "val")
+
+    def wide(self, width: int, count: int) -> list[Line]:
+        """Lines that are nearly ``width`` px long, continued with paper to just that."""
+        found: list[Line] = []
+        for number in range(count * 10_000):
+            sample = render(self.recipe, self.stream("horizontal"), number)
+            if width - SLACK < sample.pixels.shape[1] <= width:
+                found.append(Line(pad_batch([sample.pixels], width)[0][0, 0], sample.text))
+                if len(found) == count:
+                    return found
+        raise UserError(f"too few lines of eval-default are {width} px long with these fonts")
+
+    def any(self, count: int, direction: str = "horizontal") -> list[Line]:
+        """Lines as they come."""
+        samples = (render(self.recipe, self.stream(direction), number) for number in range(count))
+        return [Line(sample.pixels, sample.text) for sample in samples]
+
+    def gb2312(self, count: int) -> list[Line]:
+        """Lines of the ideographs of GB2312, each equally often, with the same effects."""
+        chars = [char for char in self.source.charset.chars if is_gb2312_hanzi(char)]
+        rng = np.random.Generator(np.random.Philox(key=np.array([self.recipe.config.seed, 1], np.uint64)))
+        rows = ["".join(rng.permutation(chars)) for _ in range(3)]
+        only = ["corpus.balanced=0", "corpus.common=0", "corpus.text=1", "corpus.repeats=0", "corpus.runs=0"]
+        with tempfile.TemporaryDirectory(prefix="bench-infer-") as folder:
+            file = Path(folder, "gb2312.txt")
+            file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+            recipe = open_recipe(replace(self.source, config=load_recipe("eval-default", only), corpus=(file,)))
+            samples = [render(recipe, self.stream("horizontal"), number) for number in range(count)]
+        assert all(map(is_gb2312_hanzi, "".join(sample.text for sample in samples)))
+        return [Line(sample.pixels, sample.text) for sample in samples]
+
+
+def reader(recognizer: Recognizer) -> Reader:
+    """Whole reading, from pixels to text."""
+    return lambda images: timed(lambda image: recognizer.read([image], "horizontal")[0].text, images)
+
+
+def network(backend: Backend) -> Reader:
+    """The network alone, from a prepared line to chances; instead of texts numbers of frames that are not blank."""
+    return lambda images: timed(lambda image: len(backend.run(image[None, None], None).line), images)  # type: ignore[arg-type, return-value]
+
+
+def open_ours(weights: Path, folder: Path) -> dict[str, Recognizer]:
+    """The weights with ONNX Runtime, as they are and with a class matrix in 8 bits, and with torch on one thread; and
+    the older project's network, its parameters drawn at random, whose every frame is blank. Raises `UserError`."""
+    import torch
+
+    from infer.export import export
+    from infer.torch_backend import TorchBackend
+    from train.checkpoint import load_weights
+    from train.crnn import Crnn
+
+    torch.set_num_threads(1)
+    loaded = load_weights(weights)
+    if "horizontal" not in loaded.directions:
+        raise UserError(f"{weights} reads {loaded.directions[0]} lines; horizontal ones are measured")
+    export(loaded, folder / "int8.onnx", int8=True)
+    torch.manual_seed(1)
+    net = Crnn(len(loaded.codec.charset), "horizontal")
+    with torch.no_grad():
+        net.transcript.bias[0] = 1e3  # so that no time goes into what noise says
+    older = {"model": net.state_dict(), "args": Namespace(direction="horizontal"), "epoch": 0, "optimizer": None}
+    torch.save(older, folder / "crnn.pth")
+    return {
+        "onnx": Recognizer.load(horizontal=weights),
+        "int8": Recognizer.load(horizontal=folder / "int8.onnx"),
+        "torch": Recognizer({"horizontal": TorchBackend(weights, "cpu")}),
+        "crnn": Recognizer.load(horizontal=folder / "crnn.pth", charset=loaded.codec.charset),
+    }
+
+
+def speed(
+    readers: Mapping[str, Reader],
+    ours: Mapping[str, Recognizer],
+    lines: Mapping[int, Sequence[Line]],
+    rounds: int,
+    step: Step,
+) -> dict[str, Any]:
+    """By width, then by reader: ``ms`` and ``wall_ms`` a line, ``ratio``, how many times as long as ``onnx`` it takes,
+    and for ours ``backbone``, ``matrix`` (with the softmax) and ``rest`` (trimming, decoding), ms.
+
+    The class matrix is not run on a line of paper, so that what such a line takes is the backbone's.
+    """
+    images = {width: [line.pixels for line in found] for width, found in lines.items()}
+    every: dict[tuple[int, str], list[Timed]] = {(width, name): [] for width in images for name in readers}
+    parts: dict[tuple[int, str, str], list[float]] = {}
+    for number in range(-1, rounds):  # what the first takes is not counted
+        for width, pixels in images.items():
+            paper = [np.full_like(image, 255) for image in pixels]
+            for name, read in readers.items():
+                step(f"{width} px, {name}, round {number + 1}")
+                found = read(pixels[:2] if number < 0 else pixels)
+                if number >= 0:
+                    every[width, name].append(found)
+            for name in OURS:
+                for part, given in (("paper", paper), ("run", pixels)):
+                    found = network(ours[name].backends["horizontal"])(given[:2] if number < 0 else given)
+                    if number >= 0 and not (part == "paper" and any(found["texts"])):
+                        parts.setdefault((width, name, part), []).append(median(found["cpu"]))
+    return {
+        str(width): {
+            name: _figures(every[width, name], every[width, "onnx"])
+            | _parts(every[width, name], *(parts.get((width, name, part), []) for part in ("paper", "run")))
+            for name in readers
+        }
+        for width in images
+    }
+
+
+def _figures(rounds: Sequence[Timed], base: Sequence[Timed]) -> dict[str, float]:
+    return {
+        "ms": 1e3 * median([second for each in rounds for second in each["cpu"]]),
+        "wall_ms": 1e3 * median([second for each in rounds for second in each["wall"]]),
+        "ratio": median([median(each["cpu"]) / median(other["cpu"]) for each, other in zip(rounds, base)]),
+    }
+
+
+def _parts(rounds: Sequence[Timed], paper: Sequence[float], run: Sequence[float]) -> dict[str, float]:
+    if not (paper and run):
+        return {}
+    rest = [median(each["cpu"]) - part for each, part in zip(rounds, run)]
+    matrix = [whole - part for whole, part in zip(run, paper)]
+    return {"backbone": 1e3 * median(paper), "matrix": 1e3 * median(matrix), "rest": 1e3 * median(rest)}
+
+
+def accuracy(readers: Mapping[str, Reader], lines: Sequence[Line], step: Step) -> dict[str, dict[str, Any]]:
+    """By reader, how well it reads the lines; spaces do not count."""
+    result = {}
+    for name, read in readers.items():
+        step(f"accuracy, {name}")
+        tally = Tally()
+        for line, text in zip(lines, read([line.pixels for line in lines])["texts"]):
+            tally.add(line.text, text)
+        result[name] = tally.total.to_dict()
+    return result
