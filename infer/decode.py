@@ -52,6 +52,8 @@ def decode(frames: Frames, counts: NDArray[np.int64]) -> list[list[Found]]:
 
 
 def _others(chances: NDArray[np.float32], best: int) -> tuple[tuple[int, float], ...]:
+    if chances[best] >= 1 - LIKELY:  # which leaves nothing for any other
+        return ()
     likely = np.flatnonzero(chances > LIKELY)
     ranked = likely[np.argsort(-chances[likely], kind="stable")]
     return tuple((int(k), float(chances[k])) for k in ranked if k != best)[:ALTERNATIVES]

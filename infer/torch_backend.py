@@ -17,6 +17,7 @@ from infer.backend import Frames
 from train.checkpoint import load_weights
 from train.image import normalise
 from train.lite import Lite
+from train.packed import Reader
 
 
 class TorchBackend:
@@ -30,27 +31,29 @@ class TorchBackend:
         self.codec, self.directions, self.image, self.about = (
             weights.codec, weights.directions, weights.image, weights.about
         )  # fmt: skip
-        self._net = weights.net.to(device)
         self._device = torch.device(device)
+        self._net = weights.net.to(device)
+        self._folded = None
+        if isinstance(weights.net, Lite):  # takes half the time of the network as it is trained
+            folded = Reader(weights.net).eval().to(device)
+            self._folded = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def frames(self, width: int) -> int:
         return self._net.frames(width)
 
     @torch.inference_mode()
     def run(self, images: NDArray[np.uint8], allowed: NDArray[np.bool_] | None) -> Frames:
-        x = normalise(torch.from_numpy(images).to(self._device).float())
-        x = x.contiguous(memory_format=torch.channels_last)
-        mask = None if allowed is None else torch.from_numpy(np.where(allowed, 0, -np.inf).astype(np.float32))
-        mask = mask if mask is None else mask.to(self._device)
-        if isinstance(self._net, Lite):
-            features, gate = self._net(x)
-            place = (gate < 0).nonzero()
-            inked = gate < 0
-            scores = features[inked] @ self._net.rows().T
-            chances = (scores if mask is None else scores + mask).softmax(1) * torch.sigmoid(-gate[inked])[:, None]
+        given = torch.from_numpy(images).to(self._device)
+        mask = torch.zeros(self.codec.classes)
+        if allowed is not None:
+            mask = torch.from_numpy(np.where(allowed, 0, -np.inf).astype(np.float32))
+        mask = mask.to(self._device)
+        if self._folded is not None:
+            place, chances = self._folded(given, mask)
         else:
+            x = normalise(given.float()).contiguous(memory_format=torch.channels_last)
             scores = self._net.log_probs(x)
-            if mask is not None:
+            if allowed is not None:
                 scores = (scores + torch.cat([mask.new_zeros(1), mask])).log_softmax(2)
             place = (scores.argmax(2) > 0).nonzero()
             chances = scores[place[:, 0], place[:, 1], 1:].exp()
