@@ -12,15 +12,17 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from gen.errors import UserError
 
 ImageLike: TypeAlias = "str | os.PathLike[Any] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]"
 SMALLEST = 4  # px, each side
 MOST_PIXELS = 50_000_000
-# What Pillow decodes itself; for some other formats it would start programs.
-FORMATS = {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"}
+# What Pillow decodes itself; for some others it would start programs. Not QOI, which it decodes at 2 us a byte.
+FORMATS = {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
+SCAN, SCANS = b"\xff\xda", 256  # of a JPEG file; cameras and tools make up to 20, and 30 bytes can be one of 16M pixels
+TILE = (322, 323)  # TIFF's tags for the size of its tiles, which are decoded whole however small the image is
 BLANK = 8  # grey levels; what differs by less shows nothing
 
 
@@ -72,6 +74,7 @@ def _decoded(source: BinaryIO | Image.Image, most_pixels: int, name: str) -> NDA
         with Image.open(source) as image:
             if image.format not in FORMATS:
                 raise UnidentifiedImageError
+            _check_work(image, source, most_pixels, name)
             return _from_pillow(image, most_pixels, name)
     except ImageError:
         raise
@@ -87,6 +90,18 @@ def _decoded(source: BinaryIO | Image.Image, most_pixels: int, name: str) -> NDA
     except Exception as error:  # damaged files make Pillow raise nearly anything
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ImageError(f"is damaged or cut off: {reason}", name) from None
+
+
+def _check_work(image: Image.Image, file: BinaryIO, most_pixels: int, name: str) -> None:
+    """Raise `ImageError` for a file that takes far more time or memory than its pixels need."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        width, height = (int(image.tag_v2.get(tag, 0)) for tag in TILE)
+        if width * height > most_pixels:
+            raise ImageError(f"has tiles of {width}x{height} px, more than the {most_pixels:,} allowed", name)
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and file.seekable():
+        file.seek(0)
+        if file.read().count(SCAN) > SCANS:
+            raise ImageError(f"is drawn in more than {SCANS} scans", name)
 
 
 def _from_pillow(image: Image.Image, most_pixels: int, name: str) -> NDArray[np.uint8]:

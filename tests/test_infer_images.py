@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -290,8 +292,6 @@ def header(kind: str, width: int, height: int) -> bytes:
     """A small file that says it is that large: a tiny one, with other numbers in its header."""
     data = bytearray(encoded(np.zeros((4, 4), np.uint8), kind))
     if kind == "PNG":
-        import zlib
-
         data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
         data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     elif kind == "BMP":
@@ -334,6 +334,33 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     *refused, grown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(refused) == len(BOMBS)
     assert int(grown) < 30_000  # KB; the pixels would be 2,500,000
+
+
+def tiled(pixels: Bytes, width: int, height: int) -> bytes:
+    """A TIFF file of one tile that says it is that large."""
+    data = zlib.compress(pixels.tobytes())
+    sides = (256, pixels.shape[1]), (257, pixels.shape[0]), (322, width), (323, height)
+    entries = {**dict(sides), 258: 8, 259: 8, 262: 1, 277: 1, 324: 8, 325: len(data)}
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(entries)) + table + bytes(4)
+
+
+def test_tiles_far_larger_than_their_image() -> None:
+    """They would be decoded whole: gigabytes, in seconds, from a file of a megabyte."""
+    pixels = picture(32, 64)
+    assert off(grey(tiled(pixels, 64, 32)), pixels) == 0
+    assert "tiles of 40000x40000 px, more than the 50,000,000 allowed" in refusal(tiled(pixels, 40_000, 40_000))
+    assert "allowed" in refusal(tiled(pixels, 64, 32), most_pixels=2047)
+
+
+def test_a_picture_drawn_thousands_of_times() -> None:
+    """A scan of a progressive JPEG file takes 30 bytes, and the time that all of its pixels take."""
+    data = encoded(picture(), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert data.count(b"\xff\xda") > 3
+    assert off(grey(data), picture()) < 60
+    assert grey(data[:-2] + 200 * scan + data[-2:]).shape == picture().shape
+    assert "more than 256 scans" in refusal(data[:-2] + 300 * scan + data[-2:])
 
 
 def test_what_is_not_there_or_no_file(tmp_path: Path) -> None:
