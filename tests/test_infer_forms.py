@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
+import numpy as np
 import pytest
 from fastapi import HTTPException
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gen.errors import UserError
-from infer.forms import FIELDS, JSON, PARTS, Given, parse_many, parse_one
+from infer.forms import FIELDS, JSON, PARTS, Given, _fields, parse_many, parse_one
 
 KINDS = (JSON, FIELDS, f"{PARTS}; boundary=b", PARTS, f'{PARTS}; boundary="', "", ";", "a/b; charset=x", "\xff")
 NAMES = st.sampled_from(["img", "shape", "direction", "file", "images", "x"])
@@ -51,7 +52,7 @@ LATIN = st.text(st.characters(max_codepoint=255), max_size=30)  # as headers are
 HEADERS = LATIN | LATIN.map((PARTS + ";").__add__) | LATIN.map((PARTS + "; boundary*0=").__add__)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=700, deadline=None)
 @given(st.sampled_from(KINDS) | HEADERS, BODIES)
 @example(JSON, b'{"img": "AAAA", "shape": [1, 3]}')
 @example(f"{PARTS}; boundary=b", PART % (b"f", b'; filename="f"', b"x") + b"--b--\r\n")
@@ -77,6 +78,36 @@ def test_base64_with_any_line_breaks(data: bytes, between: str, every: int) -> N
     if between != " ":  # in a form it is a plus sign that was not escaped
         assert parse_one(FIELDS, urlencode({"img": broken}).encode()) == Given(data, "auto")
     assert parse_one(FIELDS, f"img={text}".encode()) == Given(data, "auto")
+
+
+ESCAPED = st.lists(st.sampled_from(["%2F", "%2f", "%2B", "%3D", "%0D%0A", "%25", "%", "2", "+", "=", "%E5%AD%97"]))
+
+
+@settings(max_examples=500, deadline=None)
+@given(ESCAPED.map("".join))
+@example("%252F")
+def test_escapes_in_forms(value: str) -> None:
+    """As the standard library understands them."""
+    body = f"img={value}&shape={value}".encode()
+    form = dict(parse_qsl(body.decode(), keep_blank_values=True))
+    assert _fields(body).fields == [
+        ("img", form["img"].replace(" ", "+")),
+        ("shape", form["shape"]),
+    ]
+
+
+def test_escapes_without_end() -> None:
+    """White is nothing but slashes, which are all escaped; other characters need not be."""
+    white = urlencode({"img": base64.b64encode(b"\xff" * 60_000), "shape": 200}) + "&shape=300"
+    assert white.count("%2F") == 80_000
+    item = parse_one(FIELDS, white.encode())
+    assert isinstance(item, Given)
+    assert np.array_equal(item.image, np.full((200, 300), 255))  # type: ignore[arg-type]
+    assert isinstance(parse_one(FIELDS, b"img=" + b"%41" * 1000), Given)
+    for body in (b"img=" + b"%41" * 1001, b"%" * 2000):
+        with pytest.raises(HTTPException) as refusal:
+            parse_one(FIELDS, body)
+        assert "more than 1,000 escaped characters" in refusal.value.detail
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (3, 4), (12, 1)])
