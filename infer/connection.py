@@ -1,4 +1,4 @@
-"""Connections that are cut when they take too long, and a server that answers what it was asked before it ends.
+"""Connections that are cut when they take too long or are too many; a server that answers all before it ends.
 
 python -m pytest tests/test_infer_server_abuse.py
 """
@@ -14,10 +14,14 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-def connection_class(head: float, exchange: float) -> type[H11Protocol]:
+def connection_class(head: float, exchange: float, crowd: int) -> type[H11Protocol]:
     """uvicorn's protocol with limits in seconds. ``head``: from the start of a connection, or the last answer on it, to
     the end of a request's head. ``exchange``: from there to the last byte of the answer; the application bounds its own
-    time, this also binds clients that do not take what they are sent."""
+    time, this also binds clients that do not take what they are sent.
+
+    Beyond ``crowd`` connections each new one costs the place of the one that has been without a request for longest.
+    """
+    idle: dict[Connection, None] = {}  # in the order in which they became so
 
     class Connection(H11Protocol):
         _clock: asyncio.TimerHandle | None = None
@@ -26,6 +30,10 @@ def connection_class(head: float, exchange: float) -> type[H11Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._watch()
+            if len(self.connections) > crowd:
+                oldest = next(iter(idle))
+                del idle[oldest]
+                oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -37,6 +45,7 @@ def connection_class(head: float, exchange: float) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
+            idle.pop(self, None)
             if self._clock:
                 self._clock.cancel()
 
@@ -46,6 +55,9 @@ def connection_class(head: float, exchange: float) -> type[H11Protocol]:
             if self._phase == (phase := (self.cycle, busy)):
                 return
             self._phase = phase
+            idle.pop(self, None)
+            if not busy:
+                idle[self] = None
             if self._clock:
                 self._clock.cancel()
             self._clock = self.loop.call_later(exchange if busy else head, self.transport.abort)

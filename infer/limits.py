@@ -17,12 +17,14 @@ RETRY = {"Retry-After": "1"}
 CLIENT_LEFT = 499  # the status that nginx notes for a client that left; nobody receives it
 SPARE_FILES = 128  # for everything but connections
 CONNECTIONS = 4096
+ACCEPTED = 16  # connections in one turn of the loop; those of several turns have files before one is asked to go
+SMALL = 32_000  # bytes; a body up to this, as most lines are, is taken even while large ones fill the memory
 DISCARDED = 8  # times the allowed size: so much of a body that is too large is received and forgotten
 
 
 class Intake:
     """Receives bodies of at most ``most`` bytes, within ``seconds`` each; at most ``together`` bytes of all requests
-    are in memory at a time."""
+    are in memory at a time, small ones apart."""
 
     def __init__(self, most: int, together: int, seconds: float) -> None:
         self.most, self.together, self.seconds = most, together, seconds
@@ -54,7 +56,7 @@ class Intake:
         async for chunk in request.stream():
             if len(body) + len(chunk) > self.most:
                 await self._refuse(request)
-            if self.held + len(chunk) > self.together:
+            if self.held + len(chunk) > self.together and len(body) + len(chunk) > SMALL:
                 self.held -= len(body)  # at once, or all that receive at this moment would be refused
                 body.clear()
                 raise HTTPException(429, "too many large requests at a time: try again", RETRY)

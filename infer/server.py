@@ -67,7 +67,7 @@ def serve(args: argparse.Namespace) -> int:
 
         from infer.app import HEADERS, Service, Settings, build
         from infer.connection import Server, connection_class
-        from infer.limits import most_connections
+        from infer.limits import ACCEPTED, CONNECTIONS, most_connections
         from infer.recognizer import Recognizer
     except ModuleNotFoundError as error:
         raise UserError(f"the service needs {error.name}, which is not installed: pip install '.[serve]'") from None
@@ -87,13 +87,16 @@ def serve(args: argparse.Namespace) -> int:
             charset=load_charset(args.charset) if args.charset else None, allow=args.allow, most_pixels=pixels,
         )  # fmt: skip
         service = Service(recognizer, settings)
+        most = most_connections()
         config = uvicorn.Config(
-            build(service), http=connection_class(min(HEAD, settings.seconds), 3 * settings.seconds), ws="none",
-            lifespan="on", loop="asyncio", log_level="error", access_log=False, server_header=False, headers=HEADERS,
-            limit_concurrency=most_connections(), timeout_graceful_shutdown=int(2 * settings.seconds) + 1,
+            build(service), http=connection_class(min(HEAD, settings.seconds), 3 * settings.seconds, most * 9 // 10),
+            backlog=ACCEPTED, limit_concurrency=most, timeout_graceful_shutdown=int(2 * settings.seconds) + 1,
+            ws="none", lifespan="on", loop="asyncio", log_level="error", access_log=False, server_header=False,
+            headers=HEADERS,
         )  # fmt: skip
 
         def ready() -> None:
+            listener.listen(CONNECTIONS)  # so many may wait to be accepted
             host, port = listener.getsockname()[:2]
             ways = " and ".join(recognizer.backends)
             shown = f"[{host}]" if ":" in host else host

@@ -88,10 +88,12 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, *flags: str, **environment: str) -> Iterator[Service]:
+def service(
+    folder: Path, *flags: str, program: Sequence[str] = ("-m", "infer.server"), **environment: str
+) -> Iterator[Service]:
     """A service on a free port, its log in ``folder``. It must end with 0 when it is told to, and never have failed."""
     log = folder / "service.log"
-    command = [sys.executable, "-m", "infer.server", "--port", "0", *flags]
+    command = [sys.executable, *program, "--port", "0", *flags]
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **environment})
     try:

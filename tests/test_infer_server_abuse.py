@@ -149,6 +149,27 @@ def test_a_thousand_at_once(weights: Path, texts: list[str], tmp_path: Path) -> 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_a_crowd_of_silent_clients(weights: Path, texts: list[str], tmp_path: Path) -> None:
+    """They lose their places to those that ask, in the order in which they came."""
+    few = 300  # files, of which most are left for connections
+    command = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({few}, {few})); "
+        "from infer import server; sys.exit(server.main(sys.argv[1:]))"
+    )
+    flags = ("-l", str(weights), "-v", str(weights))
+    with service(tmp_path, *flags, program=("-c", command)) as served, ExitStack() as stack:
+        asking = stack.enter_context(served.connect())
+        asking.sendall(as_request(0)[:-1])
+        crowd = [stack.enter_context(served.connect()) for _ in range(2 * few)]
+        assert_works(served, texts[:3])
+        assert receive(crowd[0]) == b""
+        asking.sendall(as_request(0)[-1:])
+        assert receive(asking).startswith(b"HTTP/1.1 200 ")
+        crowd[-1].sendall(as_request(1))
+        assert receive(crowd[-1]).startswith(b"HTTP/1.1 200 ")
+        assert_works(served, texts[:3])
+
+
 def test_clients_that_leave_early(served: Service, texts: list[str]) -> None:
     long = encode(np.tile(PICTURES[7], (1, 125)))
     batch = json.dumps({"images": [{"img": b64(long)}]}).encode()
@@ -181,7 +202,7 @@ def test_what_takes_too_long(weights: Path, texts: list[str], tmp_path: Path) ->
 
 
 def test_large_bodies_together(weights: Path, texts: list[str], tmp_path: Path) -> None:
-    """Each is allowed, but all of them would fill the memory: it holds 16."""
+    """Each is allowed, but all of them would fill the memory: it holds 16, and small ones besides."""
     with (
         service(tmp_path, "-l", str(weights), "-v", str(weights), "--max-body", str(LIMIT)) as served,
         ExitStack() as stack,
@@ -191,6 +212,7 @@ def test_large_bodies_together(weights: Path, texts: list[str], tmp_path: Path) 
             client.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % LIMIT + b"[" * (LIMIT - 1))
         while served.metric("crnn_requests_active") > 16:  # the others were refused before they had sent all
             pass
+        assert_works(served, texts[:3])
         for client in clients:
             with suppress(OSError):
                 client.sendall(b"[")
