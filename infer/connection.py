@@ -6,7 +6,9 @@ python -m pytest tests/test_infer_server_abuse.py
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -81,8 +83,10 @@ class Server(uvicorn.Server):
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._asked:
-            self.should_exit = self.force_exit = True
+        if self._asked:  # threads that read cannot be stopped otherwise
+            with suppress(OSError):
+                os.write(2, b"python -m infer.server: stopped\n")
+            os._exit(128 + sig)
         self._asked = True
         self._drain()
 

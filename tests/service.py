@@ -89,9 +89,10 @@ class Service:
 
 @contextmanager
 def service(
-    folder: Path, *flags: str, program: Sequence[str] = ("-m", "infer.server"), **environment: str
+    folder: Path, *flags: str, program: Sequence[str] = ("-m", "infer.server"), code: int = 0, **environment: str
 ) -> Iterator[Service]:
-    """A service on a free port, its log in ``folder``. It must end with 0 when it is told to, and never have failed."""
+    """A service on a free port, its log in ``folder``. It must end with ``code`` when it is told to, and never have
+    failed."""
     log = folder / "service.log"
     command = [sys.executable, *program, "--port", "0", *flags]
     with log.open("wb") as file:
@@ -103,7 +104,7 @@ def service(
         with urllib3.PoolManager(maxsize=8) as pool:
             yield Service(process, int(found[1]), log, pool)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(60) == code, log.read_text()
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         process.kill()

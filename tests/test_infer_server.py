@@ -458,3 +458,17 @@ def test_what_was_asked_is_answered_before_the_end(weights: Path, recognizer: Re
         assert answered.startswith(b"HTTP/1.1 200 ")
         assert json.loads(answered.partition(b"\r\n\r\n")[2])["text"] == recognizer.read([LINE])[0].text
         assert served.process.wait(30) == 0
+
+
+def test_asked_twice_it_ends_at_once(weights: Path, tmp_path: Path) -> None:
+    request = raw_request(b"[" * 10, "application/json")
+    with service(tmp_path, "-l", str(weights), code=128 + signal.SIGTERM) as served, served.connect() as client:
+        client.sendall(request[:-1])
+        while served.metric("crnn_requests_active") < 1:
+            pass
+        served.process.send_signal(signal.SIGTERM)
+        while served.get("/readyz").status == 200:
+            pass
+        served.process.send_signal(signal.SIGTERM)
+        assert receive(client) == b""
+    assert served.log.read_text().endswith("\npython -m infer.server: stopped\n")
