@@ -4,6 +4,7 @@
     python -m infer --weight-path h.onnx --image-dir images/
 
 The model takes uint8 [B, 1, 32, W] of any batch and width and says itself what it reads; see `train.packed.Reader`.
+With 8-bit numbers the features of a batch have one scale, so that chances depend a little on what is read together.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ import argparse
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -29,7 +28,7 @@ from gen.store import LocalDraft
 from train.checkpoint import Weights, load_weights
 from train.description import INPUTS, OUTPUTS
 from train.lite import Lite
-from train.packed import Reader, metadata
+from train.packed import COLUMNS, Reader, metadata
 
 LARGE = 64  # numbers; smaller tensors stay in single precision
 
@@ -40,7 +39,7 @@ def export(weights: Weights, path: Path, int8: bool = False) -> None:
     assert isinstance(weights.net, Lite)
     model = _traced(weights.net, weights.codec.classes, weights.image.height)
     if int8:
-        model = _with_int8(model)
+        _with_int8(model)
     _halve(model)
     helper.set_model_props(model, values)
     try:
@@ -95,22 +94,26 @@ def _halve(model: Any) -> None:
         model.graph.node.insert(0, helper.make_node("Cast", [name], [f"{name}.wide"], to=TensorProto.FLOAT))
 
 
-def _with_int8(model: Any) -> Any:
-    """The class matrix as 8-bit numbers, one scale a class; its products in integers."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder, "a.onnx"), Path(folder, "b.onnx")
-        onnx.save(model, before)
-        level = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)
-        try:
-            quantize_dynamic(
-                before, after, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8
-            )
-        finally:
-            logging.getLogger().setLevel(level)
-        return onnx.load(after)
+def _with_int8(model: Any) -> None:
+    """The class matrix as 8-bit numbers, one scale a class, and its product with 8-bit features in integers."""
+    graph = model.graph
+    matrix = next(tensor for tensor in graph.initializer if tensor.name == COLUMNS)
+    product = next(node for node in graph.node if COLUMNS in node.input)
+    masked = next(node for node in graph.node if product.output[0] in node.input)
+    assert (product.op_type, masked.op_type) == ("MatMul", "Add")
+    values = numpy_helper.to_array(matrix)
+    scale = np.abs(values).max(0).clip(1e-3) / 127
+    scale = scale.astype(np.float16).astype(np.float32)  # as it will be stored
+    tensors = {f"{COLUMNS}_int8": np.rint(values / scale).clip(-127, 127).astype(np.int8), f"{COLUMNS}_scale": scale}
+    graph.initializer.remove(matrix)
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in tensors.items())
+    # One step does it all, the mask too: a pass over all classes less.
+    given = [product.input[0], *tensors, "", INPUTS[1]]
+    step = helper.make_node("DynamicQuantizeMatMul", given, masked.output, domain="com.microsoft")
+    graph.node.insert(list(graph.node).index(masked), step)
+    for node in (product, masked):
+        graph.node.remove(node)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -66,6 +66,12 @@ def test_8_bit_numbers_read_nearly_the_same(tmp_path: Path) -> None:
     a, b = (OnnxBackend(tmp_path / name).run(noise(4, 320), None) for name in ("w.onnx", "w8.onnx"))
     np.testing.assert_array_equal(a.frame, b.frame)
     np.testing.assert_allclose(a.chances, b.chances, atol=0.05)
+    only = np.arange(a.chances.shape[1]) % 3 == 1
+    masked = OnnxBackend(tmp_path / "w8.onnx").run(noise(4, 320), only)
+    assert masked.chances[:, only].any()
+    assert not masked.chances[:, ~only].any()
+    export(make_weights(tmp_path / "w.pt", blank=True), tmp_path / "blank.onnx", int8=True)
+    assert not len(OnnxBackend(tmp_path / "blank.onnx").run(noise(2, 64), None).line)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
