@@ -156,6 +156,18 @@ def test_a_wrong_file(page: Browser, files: dict[str, Path]) -> None:
     assert not wrong.find_element("css selector", ".copy").is_displayed()
 
 
+def test_a_file_that_went_away(page: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "gone.png"
+    file.write_bytes(encode(ROW))
+    page.drop(".place", file)
+    (line,) = lines(page, 1)
+    assert text(line)
+    file.unlink()
+    line.find_element("css selector", ".turn").click()
+    page.until(lambda: "This file cannot be opened." in line.text)
+    page.log()  # where the browser says so as well
+
+
 def test_a_vertical_line(page: Browser, files: dict[str, Path], recognizer: Recognizer) -> None:
     page.drop(".place", files["column.png"])
     (line,) = lines(page, 1)

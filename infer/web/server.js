@@ -42,7 +42,8 @@ export async function ask(file, direction) {
         headers: key ? { Authorization: `Bearer ${key}` } : {},
       });
     } catch {
-      return { problem: words.gone, detail: "" };
+      const there = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+      return { problem: there ? words.gone : words.unopened, detail: "" };
     }
     if (response.status === 401) {
       await askForKey();

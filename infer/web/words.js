@@ -25,6 +25,7 @@ const english = {
   nothing: "Nothing was read in this image.",
   turn: { horizontal: "Read as horizontal", vertical: "Read as vertical" },
   noFiles: "That was no image file. Save or copy the image, then drop or paste it.",
+  unopened: "This file cannot be opened. Was it moved or deleted?",
   gone: "The server does not answer. Is it still running?",
   statuses: {
     413: "This file is too large.",
@@ -62,6 +63,7 @@ const chinese = {
   nothing: "这张图片中没有识别出文字。",
   turn: { horizontal: "按横排识别", vertical: "按竖排识别" },
   noFiles: "这不是图片文件。请先保存或复制图片，再拖入或粘贴。",
+  unopened: "无法打开此文件，是否已被移动或删除？",
   gone: "服务器没有响应，是否仍在运行？",
   statuses: {
     413: "文件太大。",
