@@ -68,7 +68,8 @@ class Stage:
     lines drawn for it); ctc learns whole lines. ``add``: data besides what the
     command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
     left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
-    the lines is drawn from characters that the network takes for one another when the stage starts.
+    the lines is drawn from characters that the network takes for one another when the stage starts. ``even``: that
+    some characters come more often is not to make the network prefer them, see `train.prior`.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -84,6 +85,7 @@ class Stage:
     add: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     confusions: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    even: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)

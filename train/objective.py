@@ -59,6 +59,7 @@ class Learner:
     def __init__(self, net: Net, learning: Learning, world: World, seed: int) -> None:
         self.net = net.to(world.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learning, self.world, self.seed = learning, world, seed
+        self.prior: Tensor | None = None  # of the stage, see `train.prior`
         self.precision: Precision = learning.precision or best_precision(world.device)
         self.optimizer = make_optimizer(self.net, learning)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == "fp16")
@@ -81,7 +82,9 @@ class Learner:
         lr = set_rate(self.optimizer, stage, steps, step)
         classes = Classes()
         if isinstance(self.net, Lite):
-            classes = sample_classes(batch.labels - 1, len(self.net.matrix), self.negatives, self.seed, seed_step)
+            classes = sample_classes(
+                batch.labels - 1, len(self.net.matrix), self.negatives, self.seed, seed_step, self.prior
+            )
         loss = self.objective(stage.loss, batch, classes)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()

@@ -5,16 +5,12 @@ python -m pytest tests/test_train_fetch.py -k patience
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
+from gen.patience import within as within
 from train.place import Unusable
 
-T = TypeVar("T")
 _PIECE = 4 << 20  # bytes that one deadline is for; larger files have as many as they need
 _LONGEST_PAUSE = 10.0  # seconds
 
@@ -28,26 +24,6 @@ class Patience:
     total: float = 300.0  # for 4 MiB
     tries: int = 6  # in a row that bring no byte
     pause: float = 0.5  # after the first failure; doubles with each
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """The result of ``call``, which runs in a thread of its own. Raises TimeoutError when it takes longer."""
-    results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            results.put((call(), None))
-        except BaseException as error:
-            results.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        result, error = results.get(timeout=max(0.0, seconds))
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:.3g} s") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
 
 
 class Attempts:
