@@ -30,8 +30,6 @@ from train.description import INPUTS, OUTPUTS
 from train.lite import Lite
 from train.packed import COLUMNS, Reader, metadata
 
-LARGE = 64  # numbers; smaller tensors stay in single precision
-
 
 def export(weights: Weights, path: Path, int8: bool = False) -> None:
     """Write a model, whole or not at all. Raises `UserError` for a network that is not lite, or a full disk."""
@@ -41,6 +39,8 @@ def export(weights: Weights, path: Path, int8: bool = False) -> None:
     if int8:
         _with_int8(model)
     _halve(model)
+    if not int8:
+        _lengthen(model, weights.net.scale)
     helper.set_model_props(model, values)
     try:
         with LocalDraft(path) as draft:
@@ -77,10 +77,13 @@ def _traced(net: Lite, classes: int, height: int) -> Any:
 
 
 def _halve(model: Any) -> None:
-    """Store large float tensors as half precision with a cast each, which the runtime does once, when it loads."""
+    """Store matrices and filters in half precision with a cast each, which the runtime does once, when it loads.
+
+    Vectors stay as they are: they are small, and the network that is restored has its own, exact, from the metadata.
+    """
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > LARGE:
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 1:
             name = tensor.name
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name))
             casts.append(name)
@@ -94,6 +97,24 @@ def _halve(model: Any) -> None:
         model.graph.node.insert(0, helper.make_node("Cast", [name], [f"{name}.wide"], to=TensorProto.FLOAT))
 
 
+def _lengthen(model: Any, scale: float) -> None:
+    """Give the class matrix, once rounded, columns of one length again, as the network that is restored has them. This
+    the runtime does when it loads, too."""
+    graph = model.graph
+    wide = f"{COLUMNS}.wide"
+    place, cast = next((k, node) for k, node in enumerate(graph.node) if wide in node.output)
+    cast.output[0], length, unit = f"{COLUMNS}.cast", f"{COLUMNS}.length", f"{COLUMNS}.unit"
+    values = {f"{COLUMNS}.axes": np.array([0]), f"{COLUMNS}.factor": np.float32(scale)}
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in values.items())
+    axes, factor = values
+    for node in (
+        helper.make_node("Mul", [unit, factor], [wide]),
+        helper.make_node("Div", [cast.output[0], length], [unit]),
+        helper.make_node("ReduceL2", [cast.output[0], axes], [length], keepdims=1),
+    ):
+        graph.node.insert(place + 1, node)
+
+
 def _with_int8(model: Any) -> None:
     """The class matrix as 8-bit numbers, one scale a class, and its product with 8-bit features in integers."""
     graph = model.graph
@@ -103,7 +124,6 @@ def _with_int8(model: Any) -> None:
     assert (product.op_type, masked.op_type) == ("MatMul", "Add")
     values = numpy_helper.to_array(matrix)
     scale = np.abs(values).max(0).clip(1e-3) / 127
-    scale = scale.astype(np.float16).astype(np.float32)  # as it will be stored
     tensors = {f"{COLUMNS}_int8": np.rint(values / scale).clip(-127, 127).astype(np.int8), f"{COLUMNS}_scale": scale}
     graph.initializer.remove(matrix)
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in tensors.items())
