@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import suppress
+import threading
+from contextlib import nullcontext, suppress
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ MOST_PIXELS = 50_000_000
 FORMATS = {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 SCAN, SCANS = b"\xff\xda", 256  # of a JPEG file; cameras and tools make up to 20, and 30 bytes can be one of 16M pixels
 TILE = (322, 323)  # TIFF's tags for the size of its tiles, which are decoded whole however small the image is
+_one_avif = threading.Lock()  # 2 KB of it may hold 256M pixels, whatever the header says: 600 MB while it is decoded
 BLANK = 8  # grey levels; what differs by less shows nothing
 
 
@@ -106,7 +108,8 @@ def _check_work(image: Image.Image, file: BinaryIO, most_pixels: int, name: str)
 
 def _from_pillow(image: Image.Image, most_pixels: int, name: str) -> NDArray[np.uint8]:
     check_size(*image.size, most_pixels, name)
-    image.load()
+    with _one_avif if image.format == "AVIF" else nullcontext():
+        image.load()
     with suppress(Exception):  # a damaged EXIF tag says nothing
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
