@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+import requests
 import torch
 from infer_weights import make_weights
 from PIL import Image
@@ -64,6 +65,11 @@ def grey_form(pixels: np.ndarray[Any, Any], **more: str) -> str:
     return urlencode([("img", text), *(("shape", size) for size in pixels.shape), *more.items()])
 
 
+def by_requests(served: Service, **options: Any) -> Answer:
+    answer = requests.post(f"{served.url}/crnn", timeout=60, **options)
+    return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content)
+
+
 FORMS: dict[str, Callable[[Service], Answer]] = {
     "form of grey bytes": lambda served: send_form(served, grey_form(LINE)),
     "form, shape in one": lambda served: send_form(served, urlencode({"img": b64(LINE), "shape": "32,200"})),
@@ -78,6 +84,14 @@ FORMS: dict[str, Callable[[Service], Answer]] = {
         fields=[("shape", "32"), ("shape", "200"), ("img", ("x", LINE.tobytes()))]
     ),
     "text in parts": lambda served: served.post(fields={"img": b64(PNG)}),
+    "form as requests sends it": lambda served: by_requests(
+        served, data={"img": base64.encodebytes(LINE.tobytes()), "shape": LINE.shape}
+    ),
+    "json as requests sends it": lambda served: by_requests(served, json={"img": b64(PNG)}),
+    "file as requests sends it": lambda served: by_requests(served, files={"file": PNG}),
+    "type in capitals": lambda served: served.post(
+        body=json.dumps({"img": b64(PNG)}), headers={"Content-Type": "Application/JSON"}
+    ),
     "everything named": lambda served: send_form(served, grey_form(LINE, direction="horizontal")),
 }
 
