@@ -67,7 +67,7 @@ def lines_table(figures: Mapping[str, Any]) -> list[str]:
         rows.append(row)
     head = ["ms a line, one thread"]
     for width in figures:
-        head += [f"32x{width}", "ratio", "backbone + class matrix + rest"]
+        head += [f"32x{width}", "times the first", "backbone + class matrix + rest"]
     return table(head, rows)
 
 
