@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gen import dataset, paths, summary
+from gen import contents, dataset, paths, summary
 from gen.charset import load_charset
 from gen.command import Parser, run, say
 from gen.config import load_recipe
@@ -40,7 +40,12 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = result.add_argument
-    add("--out", required=True, metavar="DIR", help="directory for the shards; made if missing")
+    add(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="directory for the shards, made if missing; or s3://BUCKET/PREFIX, …",
+    )
     add("--n", metavar="N", help="training images over all directions; 1 %% validation images come on top")
     add("--direction", choices=(*DIRECTIONS, "both"), default="both", help="of the text (default: both)")
     add("--config", metavar="FILE", help="recipe: a YAML file, or gen-default (the default), gen-classic, eval-…")
@@ -83,7 +88,8 @@ def _make(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, error: OSError) -> str:
     """What to look at after a failure of the operating system."""
     outside = error.filename and not str(error.filename).startswith(args.out)
-    return f"check {'that file' if outside else f'--out {args.out} and its disk'}, then run the same command"
+    place = f"--out {args.out}" + ("" if "://" in args.out else " and its disk")
+    return f"check {'that file' if outside else place}, then run the same command"
 
 
 def _what_is_there(out: str) -> str:
@@ -94,7 +100,7 @@ def _what_is_there(out: str) -> str:
         if held is None:
             return "nothing was made yet; the same command starts again"
         tasks = held.plan.tasks()
-        files = set(dataset.shard_files(store))  # by name alone: it must be quick
+        files = set(contents.shard_files(store))  # by name alone: it must be quick
         done = sum(task.tar in files and task.sidecar in files for task in tasks)
     except (UserError, OSError):
         return "the same command goes on"
@@ -131,7 +137,7 @@ def generate(args: argparse.Namespace) -> int:
         todo = dataset.todo_of(store, wanted, tasks, replace)
         cost = rates.estimate(todo, workers)
         say(summary.plan_text(args, store, recipe, wanted, tasks, todo, cost, workers), sys.stdout)
-        _check_disk(store, cost.bytes, dataset.set_bytes(store) if replace else 0)
+        _check_disk(store, cost.bytes, contents.set_bytes(store) if replace else 0)
         return 0
 
     def approve(todo: list[ShardTask], freed: int) -> None:

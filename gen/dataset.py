@@ -8,25 +8,14 @@ there; a manifest says that a direction is complete. Everything here can be repe
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gen.contract import (
-    DIRECTIONS,
-    FORMAT,
-    MANIFEST,
-    RECIPE,
-    SHARD_FILE,
-    SPLITS,
-    Manifest,
-    ShardEntry,
-    Sidecar,
-    document,
-)
+from gen.contents import committed, remove_set, set_bytes, sizes_of
+from gen.contract import DIRECTIONS, FORMAT, MANIFEST, RECIPE, SHARD_FILE, SPLITS, Manifest, document
 from gen.errors import UserError
 from gen.identity import differences, identity_of
 from gen.plan import Counts, Plan, ShardTask
@@ -168,6 +157,11 @@ def prepared(
                 what = f"slice {part[0]}/{part[1]} of {store}" if part[1] > 1 else str(store)
                 raise UserError(f"another run is making {what}: wait for it, or stop it") from None
             future, replace = begin(store, wanted, overwrite)
+            if replace and part[1] > 1 and not store.guarded:
+                raise UserError(
+                    f"the set in {store} cannot be replaced by slices, which might remove what others have made: "
+                    "delete it first, or give another --out"
+                )
             _check_neighbours(store, future, replace, part)
             tasks = future.plan.slice(*part)
             store.sweep({name for task in tasks for name in (task.tar, task.sidecar)})
@@ -187,7 +181,10 @@ def prepared(
 def todo_of(store: Store, wanted: Held, tasks: Sequence[ShardTask], replace: bool) -> list[ShardTask]:
     """Which of a slice's tasks are to be done: those of the wanted directions that are not done yet."""
     chosen = [task for task in tasks if task.direction in wanted.counts]
-    return chosen if replace else [task for task in chosen if committed(store, task) is None]
+    if replace:
+        return chosen
+    done = committed(store, chosen)
+    return [task for task in chosen if task not in done]
 
 
 @contextmanager
@@ -213,40 +210,22 @@ def _check_neighbours(store: Store, future: Held, replace: bool, part: tuple[int
             raise UserError(f"slice {other} of {store} is running for another --n or --direction: wait for it")
 
 
-def committed(store: Store, task: ShardTask) -> ShardEntry | None:
-    """The manifest's entry for a shard, None unless it is done."""
-    data = store.read(task.sidecar)
-    if data is None:
-        return None
-    try:
-        sidecar = Sidecar.parse(data)
-    except ValueError:
-        return None
-    if (sidecar.identity, sidecar.start, sidecar.count) != (task.identity, task.start, task.count):
-        return None
-    if store.size(task.tar) != sidecar.bytes:
-        return None
-    return ShardEntry(task.name, task.count, sidecar.bytes, sidecar.sha256, hashlib.sha256(data).hexdigest())
-
-
 def finish(store: Store, held: Held) -> dict[str, list[str]]:
     """Write the manifest of every direction that is complete; the shards that the others lack."""
     missing = {}
     with _setting_up(store):
         store.sweep({f"{direction}/{MANIFEST}" for direction in DIRECTIONS})
         for direction in held.counts:
-            entries: dict[str, list[ShardEntry]] = {split: [] for split in SPLITS}
-            lacking = []
-            for task in held.plan.tasks([direction]):
-                entry = committed(store, task)
-                if entry is None:
-                    lacking.append(task.tar)
-                else:
-                    entries[task.split].append(entry)
+            tasks = held.plan.tasks([direction])
+            sizes = sizes_of(store, [direction])
+            lacking = [task.tar for task in tasks if task.tar not in sizes or task.sidecar not in sizes]
+            if not lacking:  # only then is it worth while to read the sidecars
+                done = committed(store, tasks)
+                lacking = [task.tar for task in tasks if task not in done]
             if lacking:
                 missing[direction] = lacking
                 continue
-            splits = {split: tuple(found) for split, found in entries.items()}
+            splits = {split: tuple(done[task] for task in tasks if task.split == split) for split in SPLITS}
             manifest = Manifest(
                 direction, held.identity, held.recipe, held.charset, held.charset_sha256, held.image, splits
             )
@@ -260,23 +239,3 @@ def publish(store: Store, name: str, data: bytes) -> None:
     with store.create(name) as draft:
         draft.write(data)
         draft.publish()
-
-
-def shard_files(store: Store) -> list[str]:
-    """Every tar and sidecar of the set, the sidecars first."""
-    found = [f"{way}/{name}" for way in DIRECTIONS for name in store.names(way) if SHARD_FILE.fullmatch(name)]
-    return sorted(found, key=lambda name: name.endswith(".tar"))
-
-
-def set_bytes(store: Store) -> int:
-    """Bytes of the set's shards."""
-    return sum(store.size(name) or 0 for name in shard_files(store))
-
-
-def remove_set(store: Store) -> None:
-    """Take away every file of the contract, and no other: the manifests first, ``recipe.json`` last."""
-    for name in (*(f"{direction}/{MANIFEST}" for direction in DIRECTIONS), *shard_files(store)):
-        store.remove(name)
-    for direction in DIRECTIONS:
-        store.prune(direction)
-    store.remove(RECIPE)

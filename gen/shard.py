@@ -153,7 +153,8 @@ def run_task(
     """Make one shard in ``store`` and commit it; ``progress`` hears the number of samples made so far.
 
     Nothing is visible before everything is on disk. The old sidecar goes before the new tar comes, and the new
-    sidecar comes last: a sidecar always tells the truth about its tar. Raises OSError when the store fails.
+    sidecar comes last: a sidecar always tells the truth about its tar. The same one stays if it is there already, for
+    another machine may have made the shard meanwhile, and the manifest too. Raises OSError when the store fails.
     """
     begin = time.perf_counter()
     recipe = opened(source)
@@ -163,7 +164,8 @@ def run_task(
         note.write(text)
         shard.seal()
         note.seal()  # whatever can run out of space has happened now
-        store.remove(task.sidecar)
+        if store.read(task.sidecar) != text:
+            store.remove(task.sidecar)
         shard.publish()
         note.publish()
     seconds = time.perf_counter() - begin

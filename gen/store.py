@@ -1,8 +1,7 @@
-"""Where a run puts its files: a small interface, and its form for a local directory.
+"""Where a run puts its files: a small interface, and its form for a local directory (`gen.remote` has the other).
 
 A store names files by paths such as ``horizontal/train-000000.tar``. A file appears under its name complete or not
-at all, and nothing is half written under a final name at any moment. Other stores (object storage) are siblings of
-`LocalStore`; shards and plans know only `Store`.
+at all, and nothing is half written under a final name at any moment. Shards and plans know only `Store`.
 
     python -c "from gen.store import LocalStore; print(LocalStore('shards').names('horizontal'))"
 """
@@ -17,13 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, ClassVar, Protocol, runtime_checkable
 
 from filelock import FileLock, Timeout
 
 from gen.errors import UserError
+from gen.remote import RemoteStore, file_system
 
-_TEMP = re.compile(r"\.(?P<name>.+)\.\d+\.tmp")
+_TEMP = re.compile(r"\.(?P<name>.+)\.[0-9a-f-]+\.tmp")
 
 
 class Draft(Protocol):
@@ -45,8 +45,15 @@ class Draft(Protocol):
 class Store(Protocol):
     """Picklable: workers on this machine or another open the same place. Failures raise OSError."""
 
+    @property
+    def guarded(self) -> bool: ...  # whether its locks keep others out
+    @property
+    def readers(self) -> int: ...  # how many may read at a time, to be faster than one
+
     def read(self, name: str) -> bytes | None: ...  # None: there is no such file
+    def part(self, name: str, offset: int, size: int) -> bytes: ...  # fewer bytes only where the file ends
     def size(self, name: str) -> int | None: ...
+    def sizes(self, folder: str) -> dict[str, int]: ...  # the same files as `names`, with their bytes
     def names(self, folder: str) -> list[str]: ...  # plain file names, sorted, drafts left out
     def create(self, name: str) -> Draft: ...
     def remove(self, name: str) -> None: ...  # no error when it is not there
@@ -76,7 +83,7 @@ class LocalDraft:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temp = path.with_name(f".{path.name}.{os.getpid():x}-{os.urandom(4).hex()}.tmp")  # unlike other machines'
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = self._temp.open("wb")
 
@@ -116,6 +123,8 @@ class LocalStore:
     """A directory of this machine, or one mounted on it."""
 
     root: str
+    guarded: ClassVar[bool] = True
+    readers: ClassVar[int] = 1
 
     def __str__(self) -> str:
         return self.root
@@ -129,6 +138,12 @@ class LocalStore:
             return self._path(name).read_bytes()
         except FileNotFoundError:
             return None
+
+    def part(self, name: str, offset: int, size: int) -> bytes:
+        """``size`` bytes of a file from ``offset`` on, fewer where it ends."""
+        with self._path(name).open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, None if there is none."""
@@ -144,6 +159,11 @@ class LocalStore:
                 return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
         except FileNotFoundError:
             return []
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The same files with their bytes, by name."""
+        found = {name: self.size(f"{folder}/{name}") for name in self.names(folder)}
+        return {name: size for name, size in found.items() if size is not None}
 
     def create(self, name: str) -> LocalDraft:
         """A new file, not yet visible under its name."""
@@ -202,10 +222,15 @@ class LocalStore:
 
 def open_store(place: str) -> Store:
     """The store for what the user gave as ``--out``. Raises `UserError` for a place that cannot be one."""
-    if "://" in place:
-        raise UserError(f"--out {place}: only local directories can be written; generate into one and upload it")
     if not place:
         raise UserError("--out is empty: give the directory for the shards, such as --out shards")
+    place = place.removeprefix("file://")
+    if "://" in place:
+        url = place.rstrip("/")
+        if "://" not in url:
+            raise UserError(f"--out {place} names no place: write it as s3://BUCKET/PREFIX")
+        file_system(url)  # refuses what cannot be
+        return RemoteStore(url)
     store = LocalStore(place)
     if Path(place).exists() and not Path(place).is_dir():
         raise UserError(f"--out {place} is a file: give a directory")

@@ -305,7 +305,10 @@ def test_places_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "file").touch()
     arguments = ["--n", "10", *flags(tmp_path)]
     for out, part in (
-        ("s3://bucket/x", "only local directories"),
+        ("s3://", "names no place"),
+        ("http://127.0.0.1/x", "nothing can be written there"),
+        ("simplecache::s3://bucket/x", "nothing can be written there"),
+        ("nothing://bucket/x", "Protocol not known: nothing"),
         (str(tmp_path / "file"), "is a file"),
         ("", "--out"),
     ):

@@ -213,7 +213,7 @@ def test_a_direction_can_be_forced(given: Path) -> None:
         (["--labels", "nowhere.tsv"], "--labels nowhere.tsv cannot be read"),
         (["--charset", "nowhere.txt"], "cannot read the charset"),
         (["--report", "no/where"], "--report no/where cannot be written"),
-        (["--out", "s3://bucket/set"], "only local directories"),
+        (["--out", "https://bucket/set"], "nothing can be written there"),
     ],
 )
 def test_mistakes_are_told_in_a_line(

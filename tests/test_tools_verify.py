@@ -106,8 +106,8 @@ def cut(out: Path) -> None:
         (flip(700), "block 0"),
         (flip(-1), "end of the archive"),
         (cut, "bytes, by the manifest"),
-        (lambda out: (out / f"{SHARD}.tar").unlink(), "No such file"),
-        (lambda out: (out / f"{SHARD}.json").unlink(), "No such file"),
+        (lambda out: (out / f"{SHARD}.tar").unlink(), "the tar is not there"),
+        (lambda out: (out / f"{SHARD}.json").unlink(), "the sidecar is not there"),
         (lambda out: (out / f"{SHARD}.json").write_text("{}"), "not of format 1"),
         (
             lambda out: change(out / f"{SHARD}.json", b'"start":50', b'"start":51'),
