@@ -71,8 +71,13 @@ class Service:
     """What the routes share: the threads that read, what is counted, and whether the end has come."""
 
     def __init__(self, recognizer: Recognizer, settings: Settings) -> None:
-        def read(given: Given) -> Reading:
-            return recognizer.read([given.image], given.direction)[0]
+        def read(given: Sequence[Given]) -> list[Outcome]:
+            found: dict[int, Outcome] = {}
+            for way in {each.direction for each in given}:
+                numbers = [number for number, each in enumerate(given) if each.direction == way]
+                readings = recognizer.read([given[number].image for number in numbers], way, errors="return")
+                found.update(zip(numbers, readings))
+            return [found[number] for number in range(len(given))]
 
         self.settings = settings
         self.readers = Readers(read, settings.workers, settings.queue)

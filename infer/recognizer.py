@@ -169,6 +169,8 @@ class Recognizer:
                 size = f"{cut.shape[1]:,} px long and {cut.shape[0]} px high"
                 raise ImageError(f"holds a line {size}, more than {LONGEST:,} times as long as high; cut it in parts")
             prepared = to_height(cut, backend.image)
+            if prepared is cut:  # a part of the image, which would stay in memory for it
+                prepared = cut.copy()
             yield _Line(number, way, prepared, crop.left, (crop.right - crop.left) / prepared.shape[1])
 
     def _directions(self, pixels: NDArray[np.uint8], direction: str) -> Sequence[str]:
