@@ -26,7 +26,7 @@ from infer.forms import Given, Item, parse_many, parse_one
 from infer.images import ImageError
 from infer.limits import CLIENT_LEFT, RETRY, Intake
 from infer.meter import Meter, Metered
-from infer.readers import Full, Outcome, Readers
+from infer.readers import TOGETHER, Full, Outcome, Readers
 from infer.reading import Reading
 from infer.recognizer import Recognizer
 from infer.schemas import MANY_BODY, ONE_BODY, LineAnswer, ManyAnswers, Problem
@@ -57,11 +57,12 @@ REFUSALS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the service. ``queue``: images that may wait; ``body``: bytes of a request; ``seconds``: for the body
-    to come, and again for the answer."""
+    """Limits of the service. ``queue``: images that may wait; ``together``: of these, in one batch; ``body``: bytes of a
+    request; ``seconds``: for the body to come, and again for the answer."""
 
     workers: int = 2
     queue: int = 256
+    together: int = TOGETHER
     body: int = 10_000_000
     seconds: float = 30.0
     key: str | None = None
@@ -80,7 +81,7 @@ class Service:
             return [found[number] for number in range(len(given))]
 
         self.settings = settings
-        self.readers = Readers(read, settings.workers, settings.queue)
+        self.readers = Readers(read, settings.workers, settings.queue, settings.together)
         self.meter = Meter(lambda: self.readers.waiting, lambda: self.active)
         self.intake = Intake(settings.body, HELD * settings.body, settings.seconds)
         self.active = 0

@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add("--port", type=_port, default=5000, help="default: 5000; 0: any that is free")
     add("--workers", metavar="N", help="threads that read (default: one for each processor)")
+    add("--micro-batch", default="32", metavar="N", help="waiting images that are read together (default: 32; 1: none)")
     add("--queue", default="256", metavar="N", help="images that may wait before 429 is answered (default: 256)")
     add("--max-body", default="10M", metavar="BYTES", help="of a request (default: 10M)")
     add("--max-pixels", default="16M", metavar="N", help="of an image (default: 16M)")
@@ -76,6 +77,7 @@ def serve(args: argparse.Namespace) -> int:
     settings = Settings(
         workers=parse_size(args.workers, "--workers") if args.workers else len(os.sched_getaffinity(0)),
         queue=parse_size(args.queue, "--queue"),
+        together=parse_size(args.micro_batch, "--micro-batch"),
         body=parse_size(args.max_body, "--max-body"),
         seconds=_seconds(args.timeout),
         key=_key(args.api_key),

@@ -414,6 +414,7 @@ def test_what_prevents_a_start(
     assert "--port" in refused("--port", "x")
     assert "--host 192.0.2.1 --port 0: Cannot assign" in refused("--host", "192.0.2.1", "--port", "0")
     assert "--queue" in refused("--queue", "0")
+    assert "--micro-batch" in refused("--micro-batch", "0")
     assert "--max-body" in refused("--max-body", "1.5")
     assert "--timeout" in refused("--timeout", "0")
     assert "--timeout" in refused("--timeout", "nan")

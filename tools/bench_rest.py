@@ -1,7 +1,7 @@
 """How fast the service answers: requests a second and waiting times at 1, 8 and 64 clients, on one machine.
 
     python -m tools.bench_rest
-    python -m tools.bench_rest --clients 64 --rounds 5 -- -l horizontal.onnx --workers 2
+    python -m tools.bench_rest --clients 64 --rounds 5 -- -l horizontal.onnx --workers 1 --micro-batch 1
 
 What follows ``--`` goes to the service. Each client asks, waits for the answer, and asks again, over a connection that
 it keeps. Clients are a process of their own, and need little.
