@@ -57,8 +57,8 @@ REFUSALS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the service. ``queue``: images that may wait; ``together``: of these, in one batch; ``body``: bytes of a
-    request; ``seconds``: for the body to come, and again for the answer."""
+    """Limits of the service. ``queue``: images that may wait; ``together``: of these, in one batch; ``body``: bytes of
+    a request; ``seconds``: for the body to come, and again for the answer."""
 
     workers: int = 2
     queue: int = 256
