@@ -108,6 +108,8 @@ def browser(folder: Path, language: str = "en-US") -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     window = webdriver.Chrome(options=options, service=Driver(driver))
     try:
-        yield Browser(window)
+        opened = Browser(window)
+        opened.tell("Emulation.setFocusEmulationEnabled", enabled=True)  # the clipboard is for pages in focus only
+        yield opened
     finally:
         window.quit()
