@@ -38,7 +38,7 @@ from train.rendered import Ingredients
 from train.setting import Setting, check_legs, legs
 from train.shards import NoSamples
 from train.source import Source
-from train.start import glyph_recipe, start_from_glyphs, start_from_weights
+from train.start import check_fresh, glyph_recipe, start_from_glyphs, start_from_weights
 from train.validation import Validation
 
 BATCH = {"cpu": 48, "cuda": 768}
@@ -136,6 +136,7 @@ def train(args: argparse.Namespace, world: World) -> int:
     loop = Loop(setting, learner, world)
     for note in loop.resume():
         say(note)
+    check_fresh(net, config.stages)
     if loop.step >= setting.steps and not world.worst(world.first and not _has_weights(out, loop.step)):
         say(f"nothing to do: {out} is at step {loop.step} of {setting.steps}")
         return 0

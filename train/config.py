@@ -68,8 +68,8 @@ class Stage:
     lines drawn for it); ctc learns whole lines. ``add``: data besides what the
     command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
     left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
-    the lines is drawn from characters that the network takes for one another when the stage starts. ``even``: that
-    some characters come more often is not to make the network prefer them, see `train.prior`.
+    the lines is drawn from characters that the network takes for one another when the stage starts. ``learn``: new
+    moves only the rows of classes that the weights of --init did not have, so that nothing else is forgotten.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -85,7 +85,7 @@ class Stage:
     add: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     confusions: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    even: bool = False
+    learn: Literal["all", "new"] = "all"
 
 
 @dataclass(frozen=True, config=STRICT)

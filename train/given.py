@@ -195,16 +195,6 @@ def _has_boxes(source: Source) -> bool:
     return not empty and source.read([0])[0].boxes is not None
 
 
-def some(source: Source) -> list[int]:
-    """The numbers of up to `LOOKED_AT` lines of a source, in runs from all over it."""
-    total = LOOKED_AT if source.blocks is None else int(source.blocks.sum())
-    run = -(-min(total, LOOKED_AT) // RUNS)
-    numbers: list[int] = np.unique(
-        np.linspace(0, total - run, RUNS).astype(np.int64)[:, None] + np.arange(run)
-    ).tolist()
-    return numbers
-
-
 def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool) -> list[str]:
     """Look at what is to be learned before hours go into it; what is to be told about lines that teach nothing.
 
@@ -216,7 +206,9 @@ def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool)
         total = LOOKED_AT if source.blocks is None else int(source.blocks.sum())
         if total == 0:
             raise UserError(f"{source.name} holds no line: generate some, python -m gen --out DIR --n 20k")
-        ids, short = some(source), 0
+        run = -(-min(total, LOOKED_AT) // RUNS)
+        ids = np.unique(np.linspace(0, total - run, RUNS).astype(np.int64)[:, None] + np.arange(run))
+        short = 0
         if source.blocks is not None:  # by the index alone, each line
             everything = np.arange(total)
             widths, lengths = source.widths(everything), source.lengths(everything)
@@ -225,7 +217,7 @@ def check_labels(sources: Sequence[Source], codec: Codec, net: Net, boxes: bool)
             if short > TOLERATED * total:
                 raise UserError(_too_long(source.name, short, total))
         bad = 0
-        for item in source.read(ids):
+        for item in source.read(ids.tolist()):
             width = prepare(item.pixels, source.direction, ImageSpec()).shape[1]
             bad += net.frames(width) < frames_needed(codec.encode(item.text))
             if boxes and item.boxes is None:

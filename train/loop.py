@@ -34,7 +34,6 @@ from train.given import Given, check_labels, open_agreed, open_stage, without_ba
 from train.objective import Learner
 from train.optim import Average
 from train.plan import Plan
-from train.prior import log_prior
 from train.record import Record
 from train.setting import Leg, Setting
 from train.source import Source
@@ -157,7 +156,6 @@ class Loop:
         """Steps of a stage until its end, a signal, or a bad shard, after which it is called again."""
         setting, world = self.setting, self.world
         sources, weights = self._open(leg)
-        self.learner.prior = log_prior(sources, weights, setting.codec) if leg.stage.even else None
         data = setting.config.data
         plan = Plan(
             sources, weights, seed=setting.config.seed * 1000 + leg.number, batch=leg.batch,

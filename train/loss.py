@@ -29,7 +29,7 @@ SURE = 7.0  # gates above it say blank with 99.9 %: which character it might be 
 @dataclass(frozen=True)
 class Classes:
     """Which classes the softmax of a step runs over. ``chosen`` int64 [K] counts classes from 0 (no blank), sorted;
-    ``correction`` float32 [K] is added to the logits. ``chosen`` None: all classes."""
+    ``correction`` float32 [K] is added to the logits; None for both: all classes."""
 
     chosen: Tensor | None = None
     correction: Tensor | None = None
@@ -39,25 +39,20 @@ class Classes:
         return labels if self.chosen is None else torch.searchsorted(self.chosen, labels)
 
 
-def sample_classes(
-    labels: Tensor, classes: int, negatives: int, seed: int, step: int, prior: Tensor | None = None
-) -> Classes:
+def sample_classes(labels: Tensor, classes: int, negatives: int, seed: int, step: int) -> Classes:
     """The classes of a batch (``labels`` int64, from 0) and ``negatives`` others, the same for equal seed and step.
 
     Logits of the others get log(population / sampled), so that the softmax is unbiased in expectation over samples
-    (sampled softmax; Jean et al. 2015 with a uniform proposal). All classes when sampling would save nothing. ``prior``
-    float32 [classes] is added to the logits besides, see `train.prior`.
+    (sampled softmax; Jean et al. 2015 with a uniform proposal). All classes when sampling would save nothing.
     """
     if not 0 < negatives < classes - len(labels):
-        return Classes(None, None if prior is None else prior.to(labels.device))
+        return Classes()
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, step << 8 | 1], np.uint64)))
     positive = np.unique(labels.cpu().numpy())
     others = np.setdiff1d(rng.choice(classes, negatives, replace=False, shuffle=False), positive, assume_unique=True)
     chosen = np.concatenate([positive, others])
     correction = np.zeros(len(chosen), np.float32)
     correction[len(positive) :] = math.log((classes - len(positive)) / max(1, len(others)))
-    if prior is not None:
-        correction += prior.numpy()[chosen]
     order = np.argsort(chosen)
     to = labels.device
     return Classes(torch.from_numpy(chosen[order]).to(to), torch.from_numpy(correction[order]).to(to))

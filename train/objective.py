@@ -59,7 +59,6 @@ class Learner:
     def __init__(self, net: Net, learning: Learning, world: World, seed: int) -> None:
         self.net = net.to(world.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learning, self.world, self.seed = learning, world, seed
-        self.prior: Tensor | None = None  # of the stage, see `train.prior`
         self.precision: Precision = learning.precision or best_precision(world.device)
         self.optimizer = make_optimizer(self.net, learning)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == "fp16")
@@ -79,25 +78,38 @@ class Learner:
         """Learn from a batch: step ``step`` of a stage of ``steps``. Loss and gradient norm (still on the device, so
         that the next batch need not wait for them), and the learning rate."""
         self.net.train()
+        if stage.learn == "new":  # which other lines would move, too
+            for module in self.net.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         lr = set_rate(self.optimizer, stage, steps, step)
         classes = Classes()
         if isinstance(self.net, Lite):
-            classes = sample_classes(
-                batch.labels - 1, len(self.net.matrix), self.negatives, self.seed, seed_step, self.prior
-            )
+            classes = sample_classes(batch.labels - 1, len(self.net.matrix), self.negatives, self.seed, seed_step)
         loss = self.objective(stage.loss, batch, classes)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
+        if stage.learn == "new":
+            self._keep_known()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.learning.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.detach(), norm.detach(), lr
 
+    def _keep_known(self) -> None:
+        """Leave gradients only to rows of fresh classes."""
+        for name, parameter in self.net.named_parameters():
+            if name == "matrix" and parameter.grad is not None and self.net.fresh is not None:
+                parameter.grad *= self.net.fresh.to(parameter.device)[:, None]
+            else:
+                parameter.grad = None
+
     def state(self) -> dict[str, object]:
         """What `load` needs to go on to the bit."""
         return {
             "net": self.net.state_dict(),
+            "fresh": self.net.fresh,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -105,6 +117,8 @@ class Learner:
     def load(self, state: dict[str, dict[str, object]]) -> None:
         """Go on from `state`; what the configuration says now about weight decay holds."""
         self.net.load_state_dict(state["net"])
+        fresh = state.get("fresh")  # not in older checkpoints
+        self.net.fresh = fresh if isinstance(fresh, Tensor) else None
         decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, decay in zip(self.optimizer.param_groups, decays):

@@ -15,6 +15,7 @@ from gen.sample import Recipe, open_recipe
 from train.checkpoint import Weights
 from train.classes import first_rows, glyph_images, rows_like
 from train.codec import Codec
+from train.config import Stage
 from train.lite import Lite
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
@@ -63,6 +64,7 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     known = {char: k for k, char in enumerate(old.characters)}
     source = torch.tensor([known.get(char, -1) for char in new.characters])
     kept = source >= 0
+    net.fresh = ~kept
     for name, tensor in here.items():
         if name not in per_class:
             tensor.copy_(there[name])
@@ -78,6 +80,16 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
             _fit_new(here["matrix"], kept, new.charset, recipe())
     net.load_state_dict(here)
     return notes
+
+
+def check_fresh(net: Net, stages: Sequence[Stage]) -> None:
+    """Raise `UserError` when a stage is to learn new classes only and there is none."""
+    for stage in stages:
+        if stage.learn == "new" and not (isinstance(net, Lite) and net.fresh is not None and bool(net.fresh.any())):
+            raise UserError(
+                f"stage {stage.name} learns new classes only (learn: new), and there is none: give --init weights of a "
+                "lite network, and a --charset with characters that these lack"
+            )
 
 
 def _fit_new(matrix: torch.Tensor, kept: torch.Tensor, charset: Charset, recipe: Recipe) -> None:

@@ -1,0 +1,52 @@
+"""New characters on top of trained weights: only their rows move, whatever happens on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_set import CHARS
+from train_runs import CONFIG, assert_equal, flags, state
+
+from train.cli import main
+
+FIRST = "\n".join(line for line in CONFIG.splitlines() if "name: full" not in line)
+NEW = FIRST.replace("{name: glyphs, lines: 72, batch: 12, loss: frames", "{name: new, lines: 72, batch: 12, learn: new")
+ADDED = 3
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that lack the last characters."""
+    folder = tmp_path_factory.mktemp("base")
+    arguments = flags(folder, config=FIRST)
+    (folder / "charset.txt").write_text("\n".join(CHARS[:-ADDED]) + "\n", encoding="utf-8")
+    assert main([*arguments, "--set", "data.val=0"]) == 0
+    return folder / "run/weights.pt"
+
+
+def test_only_the_rows_of_new_characters_move(base: Path, tmp_path: Path) -> None:
+    more = ["--init", str(base), "--set", "data.val=0"]
+    assert main([*flags(tmp_path, "whole", config=NEW), *more]) == 0
+    before, after = state(base), state(tmp_path / "whole/last.pt")
+    for name, tensor in before.items():
+        found = after[name]
+        if name == ".net.matrix":
+            assert torch.equal(found[:-ADDED], tensor.float())
+        elif name.startswith(".net."):
+            assert torch.equal(found, tensor.to(found.dtype)), name
+    assert main([*flags(tmp_path, "parts", config=NEW), *more, "--steps", "2"]) == 0
+    early = state(tmp_path / "parts/last.pt")[".net.matrix"][-ADDED:]
+    assert (early != after[".net.matrix"][-ADDED:]).any(1).all()
+    assert main([*flags(tmp_path, "parts", config=NEW), *more]) == 0
+    assert_equal(tmp_path / "parts/last.pt", tmp_path / "whole/last.pt")
+
+
+def test_without_new_characters_there_is_nothing_to_learn(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = flags(tmp_path, config=NEW)
+    (tmp_path / "charset.txt").write_text("\n".join(CHARS[:-ADDED]) + "\n", encoding="utf-8")
+    assert main([*arguments, "--init", str(base)]) == 2
+    assert "stage new learns new classes only (learn: new), and there is none" in capsys.readouterr().err
