@@ -15,6 +15,7 @@ PINNED = [
 TRAIN = ["rapidfuzz>=3.6", "tensorboard>=2.15", "torch>=2.6", "urllib3>=2.2"]
 INFER = ["onnxruntime>=1.20"]
 SERVE = [*INFER, "fastapi>=0.115", "prometheus-client>=0.20", "python-multipart>=0.0.18", "uvicorn>=0.30"]
+RAY = ["ray>=2.40"]
 S3 = ["fsspec>=2024.2", "s3fs>=2024.2"]
 
 setup(
@@ -51,11 +52,13 @@ setup(
         "serve": SERVE,
         "train": TRAIN,
         "s3": S3,
+        "ray": RAY,
         "dev": [
             *PINNED,
             *SERVE,
             *TRAIN,
             "build>=1",
+            *RAY,
             *S3,
             "hypothesis>=6.100",
             "import-linter>=2",

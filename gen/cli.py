@@ -22,7 +22,7 @@ from gen.command import Parser, run, say
 from gen.config import load_recipe
 from gen.contract import DIRECTIONS, RECIPE
 from gen.dataset import Held
-from gen.engine import LocalEngine
+from gen.engine import Engine, LocalEngine
 from gen.errors import UserError
 from gen.estimate import measure, processors
 from gen.fonts import Font, find_catalogue_fonts, fonts_from
@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="A.B=C", help="change one value of the recipe; may be repeated")
     add("--seed", metavar="S", help="another seed gives other images of the same recipe")
     add("--workers", metavar="N", help="processes (default: one for each processor); never changes the bytes")
+    add("--engine", choices=("local", "ray"), default="local", help="who works: this machine, or a Ray cluster")
+    add("--address", metavar="A", help="of the Ray cluster: auto on one of its machines, or HOST:PORT of its head")
     add("--shard-size", metavar="N", help="images in a shard (default: 10k)")
     add("--format", choices=("jpg", "png", "webp"), help="of the images (default: jpg, quality 90)")
     add("--charset", metavar="FILE", help="one character a line (default: the packaged 30,656)")
@@ -117,6 +119,7 @@ def generate(args: argparse.Namespace) -> int:
     directions = DIRECTIONS if args.direction == "both" else (args.direction,)
     counts = share(n, directions)
     store = open_store(args.out)
+    engine = _engine(args, workers)
     source, fonts_note = read_source(args)
     recipe = open_recipe(source, workers)
     wanted = Held(
@@ -146,13 +149,24 @@ def generate(args: argparse.Namespace) -> int:
     with dataset.prepared(store, wanted, args.overwrite, part, approve) as todo:
         begin = time.perf_counter()
         with summary.Progress(todo) as progress:
-            LocalEngine(min(workers, max(1, len(todo)))).run(source, todo, store, progress)
+            engine.run(source, todo, store, progress)
         seconds = time.perf_counter() - begin
         held = dataset.read_held(store)
         assert held is not None
         missing = dataset.finish(store, held)
     say(summary.done_text(args, todo, progress.bytes, seconds, missing), sys.stdout)
     return 0
+
+
+def _engine(args: argparse.Namespace, workers: int) -> Engine:
+    """Who makes the shards. Raises `UserError`."""
+    if args.engine == "ray":
+        from gen.ray_engine import RayEngine
+
+        return RayEngine(args.address, workers if args.workers else None)
+    if args.address is not None:
+        raise UserError(f"--address {args.address} is that of a Ray cluster: give --engine ray, too")
+    return LocalEngine(workers)
 
 
 def finish(args: argparse.Namespace) -> int:

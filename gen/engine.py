@@ -138,11 +138,18 @@ def _hear(message: tuple[str, object], worker: _Worker, store: Store, watch: Wat
     if kind == "user":
         raise UserError(str(value))
     if kind == "store":
-        raise UserError(
-            f"shard {worker.task.direction}/{worker.task.name} could not be written in {store}: {value}; "
-            "finished shards are intact, and the same command goes on from them"
-        )
+        raise not_written(worker.task, store, value)
     raise RuntimeError(f"shard {worker.task.direction}/{worker.task.name} failed:\n{value}")
+
+
+def not_written(task: ShardTask, store: Store, reason: object) -> UserError:
+    """The error when a store fails."""
+    if isinstance(reason, OSError):
+        reason = reason.strerror or reason
+    return UserError(
+        f"shard {task.direction}/{task.name} could not be written in {store}: {reason}; "
+        "finished shards are intact, and the same command goes on from them"
+    )
 
 
 def _bury(worker: _Worker, deaths: Counter[str], store: Store) -> None:

@@ -139,11 +139,11 @@ def build(
 _open: tuple[RecipeSource, Recipe] | None = None
 
 
-def opened(source: RecipeSource) -> Recipe:
-    """The recipe of ``source``, opened once in each process."""
+def opened(source: RecipeSource, workers: int = 1) -> Recipe:
+    """The recipe of ``source``, opened once in each process; ``workers`` draw the glyphs that are missing."""
     global _open
     if _open is None or _open[0] != source:
-        _open = (source, open_recipe(source))
+        _open = (source, open_recipe(source, workers))
     return _open[1]
 
 
