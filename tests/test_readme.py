@@ -89,6 +89,9 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
     The small charset stands in for the packaged one where a command names none, so that glyphs are drawn in seconds.
     """
     (tmp_path / "my_words.txt").write_text("\n".join(small_charset().chars) + "\n", encoding="utf-8")
+    more = small_charset().chars + "鑫淼"
+    (tmp_path / "more_words.txt").write_text("\n".join(more) + "\n", encoding="utf-8")
+    (tmp_path / "new.txt").write_text("鑫\n淼\n", encoding="utf-8")
     (tmp_path / "novel.txt").write_text(f"{HAN[:20]}\n{HAN[20:60]}\n", encoding="utf-8")
     for folder in ("my-fonts", "new-fonts"):
         (tmp_path / folder).mkdir()
