@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from train_sources import MemorySource
 
 from gen.charset import Charset
+from infer import recognizer
 from train import checkpoint, evaluate
 from train.codec import Codec
 from train.config import Lite
@@ -218,7 +219,19 @@ def test_what_the_user_can_mend_is_one_line(
     assert says.replace("DIR", str(tmp_path)) in err
 
 
-def test_without_weights_it_says_how_to_get_some(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_packaged_weights_are_judged_when_none_are_given(shards: Path, tmp_path: Path) -> None:
+    assert evaluate.PACKAGED == recognizer.PACKAGED  # `train` may not ask `infer`
+    flags = ["--data", str(shards), "--direction", "horizontal", "--num", "20", "--json", str(tmp_path / "a.json")]
+    assert evaluate.main(flags) == 0
+    found = json.loads((tmp_path / "a.json").read_bytes())
+    assert found["lines"] == 20
+    assert found["char_accuracy"] > 0.5  # they can read 一二三
+
+
+def test_without_packaged_weights_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "PACKAGED", tmp_path / "lines.onnx")
     assert evaluate.main(["--data", "gen:eval-classic"]) == 2
     assert "--weight-path" in capsys.readouterr().err
 

@@ -1,9 +1,10 @@
 """Measure how well weights read: accuracies by direction, group of characters, font and size, and what is confused.
 
     python -m train.evaluate --weight-path runs/h/weights.pt --data shards/horizontal --html worst.html
-    python -m train.evaluate --weight-path W --data gen:eval-classic --direction horizontal --num 1000 --seed 7
+    python -m train.evaluate --data gen:eval-classic --direction horizontal --num 1000 --seed 7
 
-An older project's checkpoint needs its ``--charset``. Lines are read whole, no margin is cut off.
+Without ``--weight-path`` the packaged weights are judged; `tools.eval_matrix` takes all evaluation recipes. An older
+project's checkpoint needs its ``--charset``. Lines are read whole, no margin is cut off.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 from pathlib import Path
@@ -38,6 +39,7 @@ from train.dist import joined
 from train.given import Given
 from train.image import prepare
 from train.metrics import Score, Tally
+from train.packed import PACKAGED
 from train.page import Mistake, page, percent
 from train.reading import read_lines
 from train.rendered import PREFIX, Ingredients
@@ -47,6 +49,8 @@ DRAWN = 1000  # lines of each direction, when they are drawn for the purpose
 CHUNK = 1024  # lines held at a time; within them, those of like width are read together
 WORST = 100  # lines on the page
 SHOWN = 5  # confusions in the summary
+Reads = Callable[[Sequence[Item], str], Iterable[tuple[Sequence[int], Sequence[str]]]]
+"""Lines of a direction to text, some at a time: which of them they are, what they say."""
 
 
 @dataclass
@@ -85,16 +89,27 @@ def choose(source: Source, num: int | None) -> Ints:
 
 def evaluate(weights: Weights, sources: Sequence[Source], num: int | None, batch: int, device: Any) -> Evaluation:
     """Read lines of the sources, ``num`` of each (None: all, of endless ones `DRAWN`). Raises `UserError`."""
-    result = Evaluation(Tally(weights.codec.space))
     net = weights.net.to(device)
-    chosen = [choose(source, num) for source in sources]
-    with tqdm(total=sum(map(len, chosen)), desc="reading", unit="line", disable=None, leave=False) as bar:
-        for source, ids in zip(sources, chosen):
+
+    def read(items: Sequence[Item], direction: str) -> Iterator[tuple[list[int], list[str]]]:
+        lines = [prepare(item.pixels, direction, weights.image) for item in items]
+        return read_lines(net, weights.codec, lines, batch, device)
+
+    return measure(read, weights.codec, [(source, choose(source, num)) for source in sources])
+
+
+def measure(
+    read: Reads, codec: Codec, parts: Sequence[tuple[Source, Ints]], description: str = "reading"
+) -> Evaluation:
+    """Have lines read, the given ones of each source. ``codec``: of the weights that read. Raises `UserError`."""
+    result = Evaluation(Tally(codec.space))
+    total = sum(len(ids) for _, ids in parts)
+    with tqdm(total=total, desc=description, unit="line", disable=None, leave=False) as bar:
+        for source, ids in parts:
             for items in _chunks(source, ids):
-                lines = [prepare(item.pixels, source.direction, weights.image) for item in items]
-                for places, texts in read_lines(net, weights.codec, lines, batch, device):
+                for places, texts in read(items, source.direction):
                     for place, text in zip(places, texts):
-                        result.add(items[place], source.direction, text, weights.codec)
+                        result.add(items[place], source.direction, text, codec)
                     bar.update(len(texts))
     result.worst = result.ranked()
     return result
@@ -114,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     result = command.Parser(prog="python -m train.evaluate", description="Measure how well weights read.")
     add = result.add_argument
-    add("--weight-path", metavar="W", help="weights or a checkpoint, ours or the older project's")
+    add("--weight-path", metavar="W", help="ours or the older project's (default: the packaged weights)")
     add("--data", required=True, metavar="PLACE", help="shards: a directory or URL; or gen:CONFIG to draw the lines")
     add("--split", choices=SPLITS, default="val", help="of the data (default: val)")
     add("--direction", choices=DIRECTIONS, help="of the lines (default: all that the data have and the weights read)")
@@ -138,10 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, write; the exit code. Raises `UserError`."""
     if args.weight_path is None:
-        raise UserError(
-            "no weights come with this version: give --weight-path FILE; python -m train --data shards --out runs/a "
-            "makes runs/a/weights.pt"
-        )
+        if not PACKAGED.is_file():
+            raise UserError(f"no weights: {PACKAGED.name} is not in this installation; give --weight-path FILE")
+        args.weight_path = str(PACKAGED)
     num = parse_size(args.num, "--num") if args.num else None
     batch = parse_size(args.batch_size, "--batch-size")
     weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None, args.direction)
@@ -169,10 +183,10 @@ def run(args: argparse.Namespace) -> int:
     print(summary(found, facts), flush=True)
     unknown = {"characters": found.unknown.total(), "different": "".join(sorted(found.unknown))}
     if args.json:
-        _write(args.json, document({**found.tally.to_dict(), "unknown": unknown, **facts}), "--json")
+        write(args.json, document({**found.tally.to_dict(), "unknown": unknown, **facts}), "--json")
     if args.html:
         title = f"{args.weight_path} on {args.data}, {args.split}"
-        _write(args.html, page(title, found.tally, found.worst).encode(), "--html")
+        write(args.html, page(title, found.tally, found.worst).encode(), "--html")
     return 0
 
 
@@ -233,8 +247,8 @@ def _say(text: str) -> None:
     command.say(f"python -m train.evaluate: {text}")
 
 
-def _write(path: Path, data: bytes, flag: str) -> None:
-    """A file under its name once all of it is there."""
+def write(path: Path, data: bytes, flag: str) -> None:
+    """A file under its name once all of it is there. Raises `UserError`."""
     try:
         with LocalDraft(path) as draft:
             draft.write(data)
