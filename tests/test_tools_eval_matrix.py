@@ -134,7 +134,7 @@ def test_confusions_of_look_alikes_stand_apart() -> None:
     tally = Tally()
     for _ in range(3):
         tally.add("，|", ",<", "song", 20)
-    values = {**tally.to_dict(), "trim": False, "lines_per_s": 1.0}
+    values = {**tally.to_dict(), "trim": False}
     text = page({"file": "w.onnx", "bytes": 1, "sha256": "ab"}, {"eval-classic horizontal": values})
     alike, others = text.split("| Others |")
     assert "， → , 3" in alike

@@ -19,7 +19,8 @@ def page(weights: Mapping[str, Any], cells: Cells) -> str:
         "# What was measured",
         f"`{weights['file']}`, {weights['bytes']:,} bytes, sha256 `{weights['sha256'][:12]}…`, by `python -m "
         "tools.eval_matrix`. *Folded*: look-alikes (`gen/lookalike.tsv`) are taken as equal. Shares of characters are "
-        f"1 - CER, in a group those of its own characters that were read right. Spaces do not count. {_trim(cells)}",
+        "1 - CER, in a group those of its own characters that were read right; in brackets how many lines. Spaces do "
+        f"not count. {_trim(cells)}",
         *_table(("", *TOTALS), [(name, *_totals(cell)) for name, cell in cells.items()]),
     ]
     parts += _section("Groups: characters right, raw / folded", cells, "by_group", "char_accuracy", GROUPS)
@@ -45,15 +46,14 @@ def _trim(cells: Cells) -> str:
     return "Lines were read whole, no margin was cut off."
 
 
-TOTALS = ("lines", "lines right", "folded", "characters", "characters right", "folded", "lines/s")
+TOTALS = ("lines", "lines right", "folded", "characters", "characters right", "folded")
 
 
 def _totals(cell: Mapping[str, Any]) -> tuple[str, ...]:
     lines, characters = (
         [percent(cell[key + end]) for end in ("", "_folded")] for key in ("line_accuracy", "char_accuracy")
     )
-    rate = f"{cell['lines_per_s']:.0f}"
-    return f"{cell['lines']:,}", *lines, f"{cell['characters']:,}", *characters, rate
+    return f"{cell['lines']:,}", *lines, f"{cell['characters']:,}", *characters
 
 
 def _section(title: str, cells: Cells, table: str, key: str, names: Sequence[str]) -> list[str]:
