@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
 from small_set import CHARS, contents, drafts, font_files, recipe, source, start, task
 
 from gen import cli, node
@@ -59,10 +61,13 @@ class TwoNodes:
 
     def working(self) -> list[int]:
         """Processes that make a shard at the moment."""
+        nodes = {self.head, self.other}
+        raylets = {info.process.pid for each in nodes for info in each.all_processes.get("raylet", [])}
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
-                if path.read_bytes().startswith(b"ray::make"):
+                parent = int(path.with_name("stat").read_text().rsplit(")", 1)[1].split()[1])
+                if parent in raylets and path.read_bytes().startswith(b"ray::make"):
                     found.append(int(path.parent.name))
         return found
 
@@ -75,7 +80,23 @@ class TwoNodes:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+def bucket() -> Iterator[str]:
+    """A bucket of an S3 server, known to every process started from now on; its URL."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            patch.setenv(name, "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("lines")
+        yield "s3://lines"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_health_check_period_ms", "500")  # a node that does not answer is dead soon
@@ -170,6 +191,20 @@ def test_a_node_dies_and_another_joins(cluster: TwoNodes, tmp_path: Path, whole:
     assert "Made 10,400 images" in told
     assert contents(tmp_path / "out") == whole
     assert drafts(tmp_path / "out") == []
+
+
+@pytest.mark.long
+def test_a_cluster_writes_to_object_storage(
+    cluster: TwoNodes, bucket: str, tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    out = f"{bucket}/some/set"
+    process = start([*ray_flags(tmp_path, cluster), "--out", out])
+    while not (crew := cluster.working()):
+        assert process.poll() is None
+    os.kill(crew[0], signal.SIGKILL)
+    assert f"Made 10,400 images (10,000 train + 400 val, horizontal and vertical) in {out}" in ended(process)
+    files = s3fs.S3FileSystem()
+    assert {path.removeprefix("lines/some/set/"): files.cat_file(path) for path in files.find("lines")} == whole
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_killed_and_started_again_gives_the_same_bytes(
     bucket: Bucket, spoil: Callable[[Fault], Between], tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     between = spoil(lambda method, path, before: "")
-    arguments = ["--out", bucket.url, *flags(tmp_path), *N]
+    arguments = ["--out", bucket.url, *flags(tmp_path), *N, "--workers", "1"]
     with Looking(bucket, whole) as looking:
         process = start(arguments)
         while process.poll() is None and sum(name.endswith(".tar") for name in bucket.files()) < 2:
