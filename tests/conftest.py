@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from served import QUICK, N
 from shard_set import make_set
 
@@ -14,6 +15,9 @@ from gen.config import load_recipe
 from gen.fonts import Font, find_catalogue_fonts
 from gen.sample import Recipe, RecipeSource, open_recipe
 from train.shards import open_source
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
 PUNCTUATION = "，。、：；！？（）《》「」【】“”—…·ー～っ①→"

@@ -37,7 +37,7 @@ def lines(deal: Deal) -> list[tuple[int, tuple[int, ...]]]:
     return [(int(deal.font[k]), tuple(deal.chars[deal.start[k] : deal.start[k + 1]].tolist())) for k in range(GROUP)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     fonts=st.integers(1, 6), chars=st.integers(2, 300), low=st.integers(1, 6), more=st.integers(1, 20),
     seed=st.integers(0, 2**62), group=st.integers(0, 10**9),

@@ -56,7 +56,7 @@ def ink_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     length=st.integers(20, 400), x=st.floats(0, 1), y=st.floats(0, 1), w=st.integers(3, 16), h=st.integers(3, 16),
     rotation=st.floats(-10, 10), shear=st.floats(-0.6, 0.6), perspective=st.floats(-0.5, 0.5), stretch=st.floats(0.5, 2),

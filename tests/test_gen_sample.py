@@ -34,7 +34,7 @@ def recipes(small: Callable[..., Recipe]) -> dict[str, Recipe]:
     return {name: small(name) for name in RECIPES}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(RECIPES), seed=st.integers(0, 2**63 - 1), direction=st.sampled_from(["horizontal", "vertical"]),
     split=st.sampled_from(["train", "val"]), index=st.integers(0, 10**12),

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_set import ROOT, contents, drafts, recipe, source, task
 
@@ -53,7 +53,6 @@ def test_what_does_not_fit_a_header_is_refused() -> None:
             tar.header(name, size)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=1500), st.text(max_size=9), st.binary(max_size=600)), max_size=30))
 def test_an_archive_is_that_of_tarfile(samples: list[tuple[bytes, str, bytes]]) -> None:
     file = io.BytesIO()

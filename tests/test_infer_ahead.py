@@ -28,7 +28,7 @@ names = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(names, st.integers(1, 9))
 def test_everything_comes_in_order_and_little_at_a_time(given: list[str | ImageError], most: int) -> None:
     found = []

@@ -52,7 +52,7 @@ LATIN = st.text(st.characters(max_codepoint=255), max_size=30)  # as headers are
 HEADERS = LATIN | LATIN.map((PARTS + ";").__add__) | LATIN.map((PARTS + "; boundary*0=").__add__)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(st.sampled_from(KINDS) | HEADERS, BODIES)
 @example(JSON, b'{"img": "AAAA", "shape": [1, 3]}')
 @example(f"{PARTS}; boundary=b", PART % (b"f", b'; filename="f"', b"x") + b"--b--\r\n")
@@ -69,7 +69,7 @@ def test_any_request(kind: str, body: bytes) -> None:
             assert isinstance(item, (Given, UserError))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400), st.sampled_from(["", "\n", "\r\n", " ", "\t"]), st.integers(1, 80))
 def test_base64_with_any_line_breaks(data: bytes, between: str, every: int) -> None:
     text = base64.b64encode(data).decode()
@@ -83,7 +83,7 @@ def test_base64_with_any_line_breaks(data: bytes, between: str, every: int) -> N
 ESCAPED = st.lists(st.sampled_from(["%2F", "%2f", "%2B", "%3D", "%0D%0A", "%25", "%", "2", "+", "=", "%E5%AD%97"]))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(ESCAPED.map("".join))
 @example("%252F")
 def test_escapes_in_forms(value: str) -> None:

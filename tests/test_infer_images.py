@@ -413,7 +413,7 @@ def test_files_cut_short(kind: str, tmp_path: Path) -> None:
 SOUND = {kind: encoded(picture(), kind, **options) for kind, options in KINDS.items()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(sorted(SOUND)),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),

@@ -130,7 +130,7 @@ def write(path: Path, style: str, given: list[Image], resume: bool = False, unti
 
 
 @pytest.mark.parametrize("style", FORMATS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(given=images, data=st.data())
 def test_what_was_interrupted_is_gone_on_with(style: str, given: list[Image], data: st.DataObject) -> None:
     """Stopped anywhere, and killed in the middle of a record besides: at the end the file has what it has in one run,

@@ -99,7 +99,7 @@ recipes = st.sampled_from(["gen-default", "gen-default", "gen-classic", "eval-un
 margins = st.tuples(*[st.one_of(st.just(0), st.integers(0, 60), st.integers(100, 400))] * 4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     name=recipes, way=ways, number=numbers, margin=margins, scale=st.sampled_from([0.7, 1.0, 1.0, 2.3, 4.0]),
     light=st.tuples(st.integers(-25, 25), st.integers(-25, 25)), sigma=st.sampled_from([0.0, 0.0, 1.0, 3.0, 8.0, 20.0]),

@@ -86,7 +86,6 @@ plans = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(plans, st.floats(0, 0.9), st.floats(60, 1500), st.lists(st.floats(1000, 30_000), min_size=4, max_size=4))
 def test_stages_take_the_time_that_is_left(
     stages: list[tuple[int, int, str]], done: float, seconds: float, speeds: list[float]

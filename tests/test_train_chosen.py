@@ -38,7 +38,7 @@ OFTEN = st.lists(st.integers(1, MOST), min_size=12, max_size=300).map(np.array)
 
 
 @given(st.integers(1, 23), st.integers(1, 40))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_short_lines_keep_their_blocks(longest: int, block: int) -> None:
     whole = memory(150, block)
     assert whole.blocks is not None
@@ -87,7 +87,6 @@ def test_a_line_comes_as_often_as_its_rarest_character_is_rare(rarest: Ints, pow
 
 
 @given(OFTEN, st.integers(1, 9))
-@settings(deadline=None)
 def test_a_pass_has_each_line_as_often_as_it_should(often: Ints, block: int) -> None:
     whole = memory(len(often), block)
     chosen = repeated(whole, often)
@@ -108,7 +107,7 @@ def test_a_pass_has_each_line_as_often_as_it_should(often: Ints, block: int) -> 
 
 
 @given(st.integers(0, 2**40), OFTEN, st.integers(1, 20), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_batches_with_repeats_are_the_same_for_every_world(seed: int, often: Ints, block: int, step: int) -> None:
     sources = [repeated(memory(len(often), block), often), MemorySource()]
     plan = Plan(sources, [0.7, 0.3], seed=seed, batch=24, window=20)

@@ -125,7 +125,7 @@ def test_threads_change_no_bit(recipe: Recipe, glyphs: tuple[Floats, NDArray[np.
 
 
 @given(st.integers(0, 8), st.integers(0, 3), st.sampled_from([8, 16]), st.booleans(), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_charset_has_rows(known: int, unknown: int, dim: int, alike: bool, seed: int) -> None:
     """Fewer characters than components, none at all, glyphs that are the same."""
     rng = np.random.default_rng(seed)

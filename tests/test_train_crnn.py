@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -139,7 +139,6 @@ def test_the_names_are_those_of_the_checkpoints(direction: str) -> None:
     assert round(sum(parameter.numel() for parameter in made.parameters()) / 1e6, 1) == 23.6  # DESIGN, section 5
 
 
-@settings(deadline=None)
 @given(st.sampled_from(DIRECTIONS), st.integers(1, 700))
 def test_frames_are_as_many_as_promised(direction: str, width: int) -> None:
     with torch.device("meta"):  # shapes only

@@ -50,3 +50,21 @@ def test_without_new_characters_there_is_nothing_to_learn(
     (tmp_path / "charset.txt").write_text("\n".join(CHARS[:-ADDED]) + "\n", encoding="utf-8")
     assert main([*arguments, "--init", str(base)]) == 2
     assert "stage new learns new classes only (learn: new), and there is none" in capsys.readouterr().err
+
+
+def test_a_share_of_the_first_parameters_is_kept(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = FIRST.replace("{negatives: 30}", "{negatives: 30, keep_origin: 0.5}")
+    more = ["--init", str(base), "--set", "data.val=0"]
+    assert main([*flags(tmp_path, "whole", config=config), *more]) == 0
+    assert main([*flags(tmp_path, "parts", config=config), *more, "--steps", "3"]) == 0
+    assert main([*flags(tmp_path, "parts", config=config), *more]) == 0
+    assert_equal(tmp_path / "parts/last.pt", tmp_path / "whole/last.pt")
+    before, ended, written = state(base), state(tmp_path / "whole/last.pt"), state(tmp_path / "parts/weights.pt")
+    for name, tensor in before.items():
+        if name.endswith("running_mean"):
+            middle = (tensor.float() + ended[name.replace(".net.", ".ema.")]) / 2
+            torch.testing.assert_close(written[name].float(), middle, rtol=1e-3, atol=1e-3)
+    assert main(flags(tmp_path, "none", config=config)) == 2
+    assert "learning.keep_origin is about the parameters of --init" in capsys.readouterr().err

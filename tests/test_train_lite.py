@@ -69,7 +69,7 @@ def test_shapes_and_frames(stride: int, neck: str) -> None:
 
 
 @given(st.sampled_from(VARIANTS), st.integers(1, 90), st.integers(0, 5), st.floats(-3, 3))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_best_is_what_the_probabilities_say(variant: tuple[int, str], width: int, seed: int, bias: float) -> None:
     net = NETS[variant]
     with torch.inference_mode():

@@ -133,7 +133,7 @@ def test_at_frames_that_are_surely_blank_all_classes_are_alike(monkeypatch: pyte
 
 
 @given(st.lists(st.tuples(st.integers(4, 70), st.lists(st.integers(1, CLASSES), min_size=1, max_size=6)), min_size=1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_ctc_of_any_lines(batch: list[tuple[int, list[int]]]) -> None:
     lines, net = make([width for width, _ in batch], [text for _, text in batch]), lite()
     scores = net.log_probs(lines.x)

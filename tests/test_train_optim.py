@@ -127,7 +127,7 @@ def test_an_average_goes_on_where_it_was() -> None:
         whole.update(net)
         (first if number < 5 else second).update(net)
         if number == 4:
-            second.load(copy.deepcopy(first.state), first.steps)
+            second.load(copy.deepcopy(first.state), first.steps, {})
     assert second.steps == whole.steps == 8
     assert all(torch.equal(second.state[name], tensor) for name, tensor in whole.state.items())
 
@@ -143,3 +143,26 @@ def test_a_changed_weight_decay_holds_when_a_run_goes_on() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before.net.parameters(), after.net.parameters(), strict=True))
     moments = [learner.optimizer.state_dict()["state"][0]["exp_avg"] for learner in (before, after)]
     assert torch.equal(*moments)
+
+
+def test_a_share_of_the_origin_stays_but_in_fresh_rows() -> None:
+    net = build(TINY, 7)
+    origin = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    average = Average(net, 0.0, kept=0.25)
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            tensor += 1
+    average.update(net)
+    fresh = torch.tensor([False] * 5 + [True] * 2)
+    found = average.weights(fresh)
+    for name, tensor in net.state_dict().items():
+        if not tensor.is_floating_point():
+            assert torch.equal(found[name], tensor)
+            continue
+        wanted = 0.75 * tensor + 0.25 * origin[name]
+        if name == "matrix":
+            wanted[fresh] = tensor[fresh]
+        torch.testing.assert_close(found[name], wanted)
+    again = Average(build(TINY, 7), 0.0, kept=0.25)
+    again.load(average.state, average.steps, average.origin)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in again.weights(fresh).items())

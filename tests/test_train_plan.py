@@ -19,7 +19,7 @@ from train.source import Ints
 
 WORLDS = (1, 2, 3, 4, 6, 12)
 SEEDS = st.integers(0, 2**63 - 1)
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=40)
 
 
 def lane_length(source: MemorySource, lanes: int = 12) -> int:

@@ -39,7 +39,7 @@ def with_gradients(found: Tensor, features: Tensor, rows: Tensor) -> list[Tensor
 
 
 @given(st.integers(0, 40), st.integers(1, 30), st.integers(1, 6), st.booleans(), st.integers(1, 1500))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_parts_give_what_the_whole_gives(frames: int, classes: int, labels: int, corrected: bool, logits: int) -> None:
     given = draw(frames, classes, labels, corrected, torch.float64)
     with pytest.MonkeyPatch.context() as patch:

@@ -163,7 +163,7 @@ def test_a_shard_that_cannot_be_right_is_named_at_once(
 
 
 @given(where=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_flipped_bit_of_a_block_is_noticed(sets: Path, where: float) -> None:
     place = sets / "plain" / "horizontal"
     path = place / "val-000000.tar"

@@ -136,7 +136,7 @@ def train(args: argparse.Namespace, world: World) -> int:
     loop = Loop(setting, learner, world)
     for note in loop.resume():
         say(note)
-    check_fresh(net, config.stages)
+    check_fresh(net, config)
     if loop.step >= setting.steps and not world.worst(world.first and not _has_weights(out, loop.step)):
         say(f"nothing to do: {out} is at step {loop.step} of {setting.steps}")
         return 0

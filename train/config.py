@@ -98,6 +98,7 @@ class Learning:
     clip: Annotated[float, Field(gt=0)] = 5.0  # norm of all gradients
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: none
     compile: bool = False
+    keep_origin: Share = 0.0  # share of the parameters of --init that stays in the weights, see `train.optim.Average`
     start: Literal["glyphs", "random"] = "glyphs"  # of the class matrix
 
 

@@ -49,7 +49,7 @@ class Loop:
         self.setting, self.learner, self.world = setting, learner, world
         self.step = 0
         self.best = -1.0
-        self.average = Average(learner.net, setting.config.learning.ema)
+        self.average = Average(learner.net, setting.config.learning.ema, setting.config.learning.keep_origin)
         self._reader = copy.deepcopy(learner.net)  # holds the averaged parameters while they read
         self._pending: tuple[int, Tensor, Tensor, Batch, dict[str, Any]] | None = None
         self._record: Record | None = None
@@ -88,7 +88,7 @@ class Loop:
         if changed := differences({"data": values["about"]["data"]}, {"data": self.setting.about["data"]}):
             notes.append(f"the data have changed since the checkpoint: {changed}")
         self.learner.load(values)
-        self.average.load(values["ema"], values["ema_steps"])
+        self.average.load(values["ema"], values["ema_steps"], values.get("origin", {}))
         self.step, self.best, self._saved = values["step"], values["best"], values["step"]
         self.setting.about = {**values["about"], **self.setting.about}
         known = {*self.setting.given.excluded, *map(tuple, values["excluded"])}
@@ -110,6 +110,7 @@ class Loop:
             **self.learner.state(),
             "ema": self.average.state,
             "ema_steps": self.average.steps,
+            "origin": self.average.origin,
             "step": self.step,
             "best": self.best,
             "excluded": [list(pair) for pair in self.setting.given.excluded],
@@ -122,10 +123,13 @@ class Loop:
             checkpoint.save(out / f"step-{self.step:08d}.pt", values)
         self._saved = self.step
 
+    def _weights(self) -> dict[str, Tensor]:
+        return self.average.weights(self.learner.net.fresh)
+
     def save_weights(self, name: str) -> None:
         """Write the averaged parameters, in half precision, with what reading needs."""
         about = {**self.setting.about, "step": self.step}
-        state = checkpoint.half(self.average.state)
+        state = checkpoint.half(self._weights())
         checkpoint.save(self.setting.out / name, {**self._description(), "net": state, "about": about})
 
     # -- the run -------------------------------------------------------------------------------------------------
@@ -281,7 +285,7 @@ class Loop:
             self._failure = error
 
     def _validate(self, validation: Validation) -> None:
-        self._reader.load_state_dict(self.average.state)
+        self._reader.load_state_dict(self._weights())
         values, pictures = validation.measure(self._reader.eval(), self.world)
         values = {"step": self.step, **values}
         self.setting.about["metrics"] = values
@@ -301,6 +305,6 @@ class Loop:
         path = setting.out / f"confusions-{leg.stage.name}.txt"
         missing = not path.exists() or self.step == leg.first
         if self.world.worst(missing):
-            self._reader.load_state_dict(self.average.state)
+            self._reader.load_state_dict(self._weights())
             find_confusions(self._reader.eval(), setting.codec, setting.given, setting.image, path, self.world)
         return path

@@ -45,11 +45,16 @@ def set_rate(optimizer: torch.optim.Optimizer, stage: Stage, steps: int, step: i
 
 
 class Average:
-    """An exponential moving average of a network's numbers, with a shorter memory while they are few steps old."""
+    """An exponential moving average of a network's numbers, with a shorter memory while they are few steps old.
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.decay, self.steps = decay, 0
+    ``kept``: what share of the numbers that the network had at first stays in `weights` (Wortsman et al. 2022): after a
+    fine-tuning most of what was known before is known again, at a smaller part of what was learned.
+    """
+
+    def __init__(self, net: nn.Module, decay: float, kept: float = 0.0) -> None:
+        self.decay, self.kept, self.steps = decay, kept, 0
         self.state = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+        self.origin = {name: tensor.clone() for name, tensor in self.state.items()} if kept else {}
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
@@ -62,8 +67,21 @@ class Average:
         for name in now.keys() - set(names):
             self.state[name].copy_(now[name])
 
-    def load(self, state: Mapping[str, Tensor], steps: int) -> None:
+    def weights(self, fresh: Tensor | None) -> dict[str, Tensor]:
+        """The numbers to read with; rows of ``fresh`` classes (bool [classes]) had at first nothing worth keeping."""
+        result = dict(self.state)
+        for name, first in self.origin.items():
+            if first.is_floating_point():
+                result[name] = torch.lerp(self.state[name], first, self.kept)
+                if name == "matrix" and fresh is not None:
+                    chosen = fresh.to(first.device)
+                    result[name][chosen] = self.state[name][chosen]
+        return result
+
+    def load(self, state: Mapping[str, Tensor], steps: int, origin: Mapping[str, Tensor]) -> None:
         """Go on from an earlier average."""
         self.steps = steps
         for name, tensor in state.items():
             self.state[name].copy_(tensor)
+        if self.kept:
+            self.origin = {name: tensor.to(self.state[name]) for name, tensor in origin.items()}

@@ -15,7 +15,7 @@ from gen.sample import Recipe, open_recipe
 from train.checkpoint import Weights
 from train.classes import first_rows, glyph_images, rows_like
 from train.codec import Codec
-from train.config import Stage
+from train.config import TrainConfig
 from train.lite import Lite
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
@@ -82,9 +82,11 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     return notes
 
 
-def check_fresh(net: Net, stages: Sequence[Stage]) -> None:
-    """Raise `UserError` when a stage is to learn new classes only and there is none."""
-    for stage in stages:
+def check_fresh(net: Net, config: TrainConfig) -> None:
+    """Raise `UserError` when a stage is to learn new classes only, or something is to be kept, and there is none."""
+    if config.learning.keep_origin and net.fresh is None:
+        raise UserError("learning.keep_origin is about the parameters of --init: give it, or leave keep_origin at 0")
+    for stage in config.stages:
         if stage.learn == "new" and not (isinstance(net, Lite) and net.fresh is not None and bool(net.fresh.any())):
             raise UserError(
                 f"stage {stage.name} learns new classes only (learn: new), and there is none: give --init weights of a "
