@@ -179,7 +179,6 @@ def _knock(address: str | None) -> None:
 
 def _import() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unless the user says so
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it has to say comes as an exception, too
     try:
         import ray
     except ImportError:
