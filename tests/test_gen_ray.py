@@ -194,6 +194,37 @@ def test_a_node_dies_and_another_joins(cluster: TwoNodes, tmp_path: Path, whole:
 
 
 @pytest.mark.long
+def test_what_a_node_cannot_write_is_told_in_a_line(cluster: TwoNodes, tmp_path: Path) -> None:
+    (tmp_path / "out/vertical/train-000001.tar").mkdir(parents=True)  # no file can take that name
+    _, err = (process := start([*ray_flags(tmp_path, cluster), "--n", "3000"])).communicate(timeout=300)
+    assert process.returncode == 2
+    assert err.startswith(
+        f"python -m gen: shard vertical/train-000001 could not be written in {tmp_path}/out: Is a directory;"
+    )
+    assert err.count("\n") == 1
+    assert drafts(tmp_path / "out") == []
+
+
+@pytest.mark.long
+def test_what_a_node_lacks_is_told_in_a_line(cluster: TwoNodes, tmp_path: Path) -> None:
+    """The driver has a font in a folder that it alone can see: one that goes when the run has begun."""
+    font = tmp_path / "fonts/Away.otf"
+    font.parent.mkdir()
+    font.write_bytes(Path(font_files()[0]).read_bytes() + b"\0")  # a stranger to the catalogue
+    arguments = ray_flags(tmp_path, cluster)
+    arguments[arguments.index("--fonts") + 1] = str(font)
+    process = start(arguments)
+    while process.poll() is None and not (tmp_path / "out" / RECIPE).exists():
+        time.sleep(0.001)
+    font.rename(font.with_name("Gone.otf"))
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert err.startswith(f"python -m gen: on {os.uname().nodename}: the font Away (Away.otf, ")
+    assert "is missing: run python -m tools.fetch_fonts there" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.long
 def test_a_cluster_writes_to_object_storage(
     cluster: TwoNodes, bucket: str, tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
