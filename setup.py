@@ -12,7 +12,7 @@ PINNED = [
     "freetype-py==2.5.1",
     "torch==2.13.0",
 ]
-TRAIN = ["onnx>=1.17", "rapidfuzz>=3.6", "tensorboard>=2.15", "torch>=2.6", "urllib3>=2.2"]
+TRAIN = ["onnx>=1.17", "onnxscript>=0.3", "rapidfuzz>=3.6", "tensorboard>=2.15", "torch>=2.6", "urllib3>=2.2"]
 INFER = ["onnxruntime>=1.20"]
 SERVE = [*INFER, "fastapi>=0.115", "prometheus-client>=0.20", "python-multipart>=0.0.18", "uvicorn>=0.30"]
 RAY = ["ray>=2.40"]
@@ -64,7 +64,6 @@ setup(
             "import-linter>=2",
             "moto[server]>=5",
             "mypy>=1.11",
-            "onnxscript>=0.3",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",

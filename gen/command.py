@@ -14,12 +14,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn, TextIO
 
 from gen.errors import UserError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+EXTRAS = {  # packages that not every installation has, and what brings them
+    **dict.fromkeys(("torch", "rapidfuzz", "tensorboard", "urllib3", "onnx", "onnxscript"), "train"),
+    "onnxruntime": "infer",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +42,8 @@ class Stopped(KeyboardInterrupt):
 
 
 def quiet(program: str, terminated: int = 128 + signal.SIGTERM) -> None:
-    """Let SIGINT and SIGTERM end this process with one line until `run` takes over, since nothing was begun.
+    """Let SIGINT and SIGTERM end this process with one line until `run` takes over, since nothing was begun; and the
+    import of a package of `EXTRAS` that is not there.
 
     Only for the main module of a program. A handler that raised would do so in the middle of somebody's import.
     """
@@ -48,6 +53,15 @@ def quiet(program: str, terminated: int = 128 + signal.SIGTERM) -> None:
             os.write(2, f"{program}: stopped\n".encode())
         os._exit(terminated if number == signal.SIGTERM else 128 + number)
 
+    def lacking(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        extra = EXTRAS.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+        if extra is None:
+            sys.__excepthook__(kind, error, trace)
+            return
+        say(f"{program} needs {error.name}, which is not installed: pip install '.[{extra}]'")  # type: ignore[attr-defined]
+        os._exit(2)
+
+    sys.excepthook = lacking
     for number in STOPPING:
         signal.signal(number, end)
 

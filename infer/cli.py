@@ -94,13 +94,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _what_is_kept(args: argparse.Namespace) -> str:
     part = f"{args.output}.part"
-    return f"{part} keeps what was read; the same command with --resume goes on" if os.path.exists(part) else ""
+    more = "" if args.format == "txt" else "; the same command with --resume goes on"
+    return f"{part} keeps what was read{more}" if os.path.exists(part) else ""
 
 
 def read(args: argparse.Namespace) -> int:
     """Read what the arguments name; the exit code. Raises `UserError`."""
     if args.resume and not args.output:
         raise UserError("--resume goes on from a file: give its name, --output F")
+    if args.resume and args.format == "txt":
+        raise UserError("--resume needs to know which images were read, and lines of --format txt do not say it")
     style = FORMATS[args.format]
     with ExitStack() as stack:
         names = _names(args, stack)

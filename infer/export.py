@@ -18,6 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gen import command
+
+if __name__ == "__main__":
+    command.quiet("python -m infer.export")  # torch takes seconds
+
 import numpy as np
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -138,7 +143,7 @@ def _with_int8(model: Any) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    result = argparse.ArgumentParser(prog="python -m infer.export", description="Weights as an ONNX model.")
+    result = command.Parser(prog="python -m infer.export", description="Weights as an ONNX model.")
     add = result.add_argument
     add("--weight-path", required=True, metavar="W", help="weights or a checkpoint of a training run")
     add("--out", required=True, metavar="F", help="the model, F.onnx")
@@ -149,15 +154,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 2 for what the user can mend."""
-    args = parser().parse_args(argv)
-    try:
-        weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None)
-        export(weights, Path(args.out), args.int8)
-    except UserError as error:
-        print(f"python -m infer.export: {error}", file=sys.stderr)
-        return 2
+    return command.run(parser(), argv, write)
+
+
+def write(args: argparse.Namespace) -> None:
+    """Write the model that the arguments ask for. Raises `UserError`."""
+    weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None)
+    export(weights, Path(args.out), args.int8)
     print(f"{args.out}: {os.path.getsize(args.out):,} bytes")
-    return 0
 
 
 if __name__ == "__main__":

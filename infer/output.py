@@ -85,15 +85,20 @@ def opened(path: str | None, style: Format, resume: bool) -> Iterator[Output]:
         return
     target = Path(path)
     part = target.with_name(f"{target.name}.part")
+    copied = resume and not part.exists()
     with _open_part(target, part, resume) as file:
         try:
             output = Output(file, style)
             if resume:
-                _take_up(output, part)
+                _take_up(output, target if copied else part)
             yield output
             output.finish()
             os.fsync(file.fileno())
             os.replace(part, target)
+        except _Other:
+            if copied:
+                part.unlink()
+            raise
         finally:
             if not os.fstat(file.fileno()).st_size:  # nothing to go on from
                 with suppress(FileNotFoundError):
@@ -124,10 +129,14 @@ def _open_part(target: Path, part: Path, resume: bool) -> BinaryIO:
     return file
 
 
-def _take_up(output: Output, part: Path) -> None:
+class _Other(UserError):
+    """What is there is of another format."""
+
+
+def _take_up(output: Output, path: Path) -> None:
     try:
         output.take_up()
     except ValueError:  # also what UnicodeDecodeError and JSONDecodeError are
-        raise UserError(
-            f"{part} is of another --format: give the one it was begun with, or remove it to start anew"
+        raise _Other(
+            f"{path} is of another --format: give the one it was begun with, or remove it to start anew"
         ) from None

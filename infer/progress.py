@@ -66,7 +66,7 @@ class Progress:
         rate = (self.read + self.failed) / max(seconds, 1e-9)
         parts = [f"{_images(self.read)} in {seconds:.1f} s, {rate:,.0f} images/s"]
         if self._kept:
-            parts.append(f"{_images(self._kept)} were read before")
+            parts.append(f"{_images(self._kept)} {'were' if self._kept != 1 else 'was'} read before")
         if self.failed or self.nothing:
             parts.append(f"{self.failed + len(self.nothing):,} failed")
         for way, count in self._others.items():

@@ -45,6 +45,8 @@ class Readers:
 
         Raises `Full` when not all of them find room; then none is read.
         """
+        if not images:
+            return []
         if self.waiting + len(images) > self._most:
             raise Full
         loop = asyncio.get_running_loop()

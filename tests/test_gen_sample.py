@@ -122,6 +122,7 @@ def test_processors_without_wide_registers_draw_the_same(recipes: dict[str, Reci
         "NUMBA_CPU_NAME": "nehalem",
         "NUMBA_CPU_FEATURES": "",
         "NUMBA_CACHE_DIR": str(cache / "narrow"),
+        "PYTHONPATH": str(ROOT / "tests"),
     }
     done = subprocess.run(
         [sys.executable, "-c", code, str(cache)], env={**os.environ, **narrow}, cwd=ROOT, capture_output=True, text=True

@@ -249,6 +249,7 @@ def test_what_holds_no_image(run: Run, tmp_path: Path) -> None:
         (["-", "-"], "stdin was given twice"),
         (["-", "--list", "-"], "stdin was given twice"),
         (["scans", "--resume"], "--output"),
+        (["scans", "--resume", "--output", "a", "--format", "txt"], "lines of --format txt do not say it"),
         (["scans", "--format", "xml"], "--format"),
         (["scans", "--direction", "up"], "--direction"),
         (["scans", "--batch-size", "0"], "--batch-size"),

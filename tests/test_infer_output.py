@@ -208,6 +208,12 @@ def test_what_an_interrupted_run_left_is_not_written_over(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["out.part"]
 
 
+def test_a_finished_output_of_another_format_stays_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(table("jsonl", [("a", read("天"))]))
+    assert refusal(tmp_path / "out", "csv", resume=True).startswith(f"{tmp_path / 'out'} is of another --format")
+    assert os.listdir(tmp_path) == ["out"]
+
+
 def test_two_runs_do_not_write_to_one_file(tmp_path: Path) -> None:
     with opened(str(tmp_path / "out"), FORMATS["demo"], False) as output:
         output.write([b"image_path:a,label:b\n"])

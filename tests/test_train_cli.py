@@ -102,7 +102,9 @@ def test_a_bad_shard_is_named_or_skipped(tmp_path: Path, split: str, capsys: pyt
 def test_a_set_without_validation_lines_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_set(tmp_path / "set", {"train": 60})
     assert main([*on_shards(tmp_path, folder), "--steps", "1"]) == 0
-    assert f"no accuracy will be measured: {folder} has no val samples" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"no accuracy will be measured on {folder}, which has no lines for validation" in told
+    assert "no accuracy will be measured: of all --data none has lines for validation" in told
     assert len(steps(tmp_path / "run")) == 1
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gen.charset import Charset, group_of
+from gen.charset import Charset, describe, group_of
 from gen.config import load_recipe
 from gen.errors import UserError
 from gen.fonts import Font
@@ -107,7 +107,15 @@ def test_rows_follow_their_characters(chars: str, open_for: Callable[[str], Reci
     for name, tensor in old.state_dict().items():
         if name != "matrix":
             assert torch.equal(net.state_dict()[name], tensor), name
-    assert notes == ([f"4 of {codec.classes} classes are new to the weights"] if change == "more" else [])
+    expected = {
+        "reordered": [],
+        "fewer": [
+            f"{len(chars) - len(new)} characters that the weights read are not in this run's charset and will not be "
+            f"read, {describe(chars[0])} first: --charset names all that are to be read"
+        ],
+        "more": [f"4 of {codec.classes} classes are new to the weights"],
+    }
+    assert notes == expected[change]
 
 
 def test_new_characters_start_where_the_whole_network_has_them(chars: str, open_for: Callable[[str], Recipe]) -> None:

@@ -12,6 +12,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from train.image import ImageSpec
 from train.loop import Loop
 from train.model import build, macs, parameter_count
 from train.objective import Learner
+from train.plan import Plan
 from train.record import Record
 from train.rendered import Ingredients
 from train.setting import Setting, check_legs, legs
@@ -109,7 +111,8 @@ def train(args: argparse.Namespace, world: World) -> int:
     out.mkdir(parents=True, exist_ok=True)
     stages = legs(config, BATCH[world.device.type])
     check_legs(stages, config.data.lanes, world.size)
-    given, (sources, _) = open_agreed(given, args.skip_bad_shards, world, lambda given: given.open("train"))
+    given, (sources, shares) = open_agreed(given, args.skip_bad_shards, world, lambda given: given.open("train"))
+    Plan(sources, shares, seed=0, batch=stages[0].batch, lanes=config.data.lanes)  # refuses sets too small to train on
     codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
     directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
     given = given.settled(codec.charset, directions)
@@ -225,7 +228,14 @@ def _validation(setting: Setting, world: World, say: Any) -> Validation | None:
         return None
 
     def load(given: Given) -> Validation:
-        sources, _ = given.open("val")
+        sources: list[Source] = []
+        for place in given.places:
+            try:
+                sources += replace(given, places=(place,)).open("val")[0]
+            except NoSamples:
+                say(f"no accuracy will be measured on {place}, which has no lines for validation")
+        if not sources:
+            raise NoSamples("of all --data none has lines for validation")
         return Validation(sources, setting.codec, setting.image, count, world.rank, world.size)
 
     try:

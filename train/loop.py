@@ -219,6 +219,8 @@ class Loop:
             return sources, weights
 
         setting.given, (sources, weights) = open_agreed(setting.given, setting.skip, self.world, attempt)
+        if self._record is not None and self.step == leg.first:
+            self._record.say(f"stage {leg.stage.name}: lines of {', '.join(source.name for source in sources)}")
         if setting.config.data.balance:
             sources, notes = balance(sources, setting.config.data.balance)
             if self._record is not None and self.step == leg.first:

@@ -78,7 +78,7 @@ class Learner:
         """Learn from a batch: step ``step`` of a stage of ``steps``. Loss and gradient norm (still on the device, so
         that the next batch need not wait for them), and the learning rate."""
         self.net.train()
-        if stage.learn == "new":  # which other lines would move, too
+        if stage.learn == "new":  # other means and variances would change how known characters are read
             for module in self.net.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -98,10 +98,13 @@ class Learner:
         return loss.detach(), norm.detach(), lr
 
     def _keep_known(self) -> None:
-        """Leave gradients only to rows of fresh classes."""
+        """Leave gradients, and momentum of earlier stages, only to rows of fresh classes."""
         for name, parameter in self.net.named_parameters():
             if name == "matrix" and parameter.grad is not None and self.net.fresh is not None:
-                parameter.grad *= self.net.fresh.to(parameter.device)[:, None]
+                rows = self.net.fresh.to(parameter.device)[:, None]
+                for tensor in (parameter.grad, self.optimizer.state[parameter].get("exp_avg")):
+                    if tensor is not None:
+                        tensor *= rows
             else:
                 parameter.grad = None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from gen.charset import Charset
+from gen.charset import Charset, describe
 from gen.errors import UserError
 from gen.sample import Recipe, open_recipe
 from train.checkpoint import Weights
@@ -73,6 +73,12 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
         tensor[:skip].copy_(there[name][:skip])
         tensor[skip:][kept] = there[name][skip:][source[kept]]
     notes = []
+    here_too = set(new.characters)
+    if lost := [char for char in old.characters if char not in here_too]:
+        notes.append(
+            f"{len(lost)} characters that the weights read are not in this run's charset and will not be read, "
+            f"{describe(lost[0])} first: --charset names all that are to be read"
+        )
     if not bool(kept.all()):
         count = int((~kept).sum())
         notes.append(f"{count} of {new.classes} classes are new to the weights")
