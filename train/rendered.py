@@ -141,6 +141,7 @@ class RenderedSource:
         strengths = {
             name: np.where(deal.columns[:, column] < p, low + deal.columns[:, column + 1] * (high - low), np.nan)
             for name, column, p, (low, high) in recipe.active
+            if name in ("tracking", "stretch")
         }
         em += np.nan_to_num(strengths.get("tracking", np.zeros(1))) * np.diff(deal.start)
         size = np.array(layout.sizes)[(deal.columns[:, SIZE] * len(layout.sizes)).astype(int)]
