@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
+from s3 import s3_server
 from small_set import CHARS, contents, drafts, font_files, recipe, source, start, task
 
 from gen import cli, node
@@ -82,17 +82,12 @@ class TwoNodes:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket of an S3 server, known to every process started from now on; its URL."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-            patch.setenv(name, "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+    with s3_server() as (port, patch):
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         s3fs.S3FileSystem.clear_instance_cache()
         s3fs.S3FileSystem().mkdir("lines")
         yield "s3://lines"
         s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import fsspec
 import pytest
 import s3fs
 from between import Between
-from moto.server import ThreadedMotoServer
+from s3 import s3_server
 from shard_set import in_process
 from small_set import Inline, command, contents, flags, source, start, task
 
@@ -37,13 +37,8 @@ Fault = Callable[[str, str, int], str]
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Where the S3 server listens. Keys are in the environment, as users have them."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-            patch.setenv(name, "us-east-1")
-        yield server.get_host_and_port()[1]
-    server.stop()
+    with s3_server() as (port, _):
+        yield port
 
 
 class Bucket:

@@ -12,7 +12,7 @@ import pytest
 import s3fs
 import torch
 import trustme
-from moto.server import ThreadedMotoServer
+from s3 import s3_server
 from served import N, read
 from servers import Faulty
 from shard_set import CHARS
@@ -48,18 +48,12 @@ def trained(folder: Path, name: str, data: str, *more: str) -> Path:
 @pytest.fixture(scope="module")
 def bucket(root: Path) -> Iterator[str]:
     """A bucket that holds the set; its URL. Keys and the server's address are in the environment, as users have them."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-            patch.setenv(name, "us-east-1")
+    with s3_server() as (port, patch):
         patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         files = s3fs.S3FileSystem()
         files.mkdir("lines")
         files.put(str(root), "lines/some/set", recursive=True)
         yield "s3://lines/some/set"
-    server.stop()
 
 
 def test_s3_gives_the_bytes_of_the_disk(bucket: str, truth: list[bytes], tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""A real implementation of S3's protocol, on the loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[int, pytest.MonkeyPatch]]:
+    """Its port, and a patch that ends with it. Keys are in the environment, as users have them."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            patch.setenv(name, "us-east-1")
+        yield server.get_host_and_port()[1], patch
+    server.stop()
