@@ -6,6 +6,7 @@ python -m gen --out shards --n 500 --dry-run --set effects.rotatoin.p=0.5
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -47,6 +48,11 @@ def _explain(problem: Any, defaults: object, values: Mapping[str, Any], count: i
         near = difflib.get_close_matches(location[-1], _known_keys(location[:-1], defaults, values), n=1)
         hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "the files in configs/ have all keys"
         return f"unknown key {where}; {hint}{more}"
+    if problem["type"] == "literal_error":
+        near = difflib.get_close_matches(
+            str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]), n=1
+        )
+        more = f"; did you mean {near[0]}?{more}" if near else more
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     shown = "" if isinstance(value, Mapping) or is_dataclass(value) or "ArgsKwargs" in repr(value) else f" {value!r}"
@@ -123,11 +129,21 @@ def find_config(name: str) -> Path:
     return packaged
 
 
-def load(adapter: TypeAdapter[T], defaults: T, name: str | Path | None, sets: Sequence[str]) -> T:
-    """The settings of a YAML file (None: the defaults), with ``--set`` values laid over them."""
+def load(
+    adapter: TypeAdapter[T],
+    defaults: T,
+    name: str | Path | None,
+    sets: Sequence[str],
+    words: Mapping[str, str] | None = None,
+) -> T:
+    """The settings of a YAML file (None: the defaults), with ``--set`` values laid over them.
+
+    ``words``: sections that may be given as one word, and which of their keys it is the value of.
+    """
     path = find_config(str(name)) if name is not None else None
-    values = read_yaml(path) if path else {}
-    for text in sets:
-        values = merge(values, parse_set(text))
+    values: dict[str, Any] = {}
+    for layer in (read_yaml(path) if path else {}, *map(parse_set, sets)):
+        spelt = {k: {words[k]: v} if words and k in words and isinstance(v, str) else v for k, v in layer.items()}
+        values = merge(values, spelt)
     source = str(path) if path else "settings"
     return validate(adapter, defaults, values, f"{source} with --set" if sets else source)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from gen.estimate import processors
 from gen.plan import parse_size
 from gen.stream import DIRECTIONS
 from train import checkpoint
+from train.auto import measure_net, settle
 from train.codec import Codec
 from train.config import Crnn, TrainConfig, load_config
-from train.dist import World, joined, tell_once
+from train.dist import Lost, World, device_kind, joined, tell_once
 from train.given import Given, common_charset, open_agreed, parse_place
 from train.image import ImageSpec
 from train.loop import Loop
@@ -40,7 +42,7 @@ from train.rendered import Ingredients
 from train.setting import Setting, check_legs, legs
 from train.shards import NoSamples
 from train.source import Source
-from train.start import check_fresh, glyph_recipe, start_from_glyphs, start_from_weights
+from train.start import check_fresh, glyph_recipe, newest, start_from_glyphs, start_from_weights
 from train.validation import Validation
 
 BATCH = {"cpu": 48, "cuda": 768}
@@ -88,24 +90,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _together(args: argparse.Namespace) -> int:
     try:
-        with joined(args.device) as world:
-            return train(args, world)
-    except RuntimeError as error:
-        if "gloo" not in str(error) and not isinstance(error, torch.distributed.DistError):
-            raise
-        rank, why = os.environ.get("RANK"), str(error).splitlines()[0]
-        command.say(f"python -m train: rank {rank} lost touch with the others: {why}")
+        config = _config(args)
+        with joined(args.device, config.comm.patience_s) as world, world.doing("the start, or the start of a stage"):
+            return train(args, config, world)
+    except Lost as error:
+        command.say(f"python -m train: {error}")
         os._exit(1)  # at once, for clean-up would wait for them; torchrun --max-restarts goes on from the checkpoint
 
 
-def train(args: argparse.Namespace, world: World) -> int:
+def train(args: argparse.Namespace, config: TrainConfig, world: World) -> int:
     """One process of a run; the exit code."""
 
     def say(text: str) -> None:
         if world.first:
             command.say(f"python -m train: {text}")
 
-    config = _config(args, world)
     given = _given(args, config)
     out = Path(args.out).expanduser()
     out.mkdir(parents=True, exist_ok=True)
@@ -129,15 +128,23 @@ def train(args: argparse.Namespace, world: World) -> int:
         {"data": [_about(source) for source in sources], "seed": config.seed, "revision": checkpoint.revision()},
         int(parse_size(args.steps, "--steps")) if args.steps else None, args.skip_bad_shards,
     )  # fmt: skip
-    fresh = not any((out / name).exists() for name in (checkpoint.LAST, checkpoint.PREVIOUS))
+    values, notes = newest(out, world)
+    fresh = values is None
     if args.init and not fresh:
         say(f"--init is not used: {out} has a checkpoint, and the run goes on from it")
     if fresh:
         for note in _first_parameters(args, setting, net, sources):
             say(note)
-    learner = Learner(net, config.learning, world, config.seed)
+    lines = stages[-1].batch // world.size
+    chosen, setting.about["comm"], told = settle(
+        config.comm, world, values["about"].get("comm", {}) if values else {},
+        partial(measure_net, world, net.to(world.device), config.learning, codec.classes, lines),
+    )  # fmt: skip
+    learner = Learner(net, config.learning, world, config.seed, chosen)
+    setting.limit = learner.comm.next(setting.limit, stages) if setting.limit else None
     loop = Loop(setting, learner, world)
-    for note in loop.resume():
+    notes += loop.resume(values) if values else []
+    for note in [*notes, *told]:
         say(note)
     check_fresh(net, config)
     if loop.step >= setting.steps and not world.worst(world.first and not _has_weights(out, loop.step)):
@@ -176,8 +183,8 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _config(args: argparse.Namespace, world: World) -> TrainConfig:
-    name = args.config or ("train-gpu" if world.device.type == "cuda" else "train-cpu")
+def _config(args: argparse.Namespace) -> TrainConfig:
+    name = args.config or ("train-gpu" if device_kind(args.device) == "cuda" else "train-cpu")
     sets = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
     return load_config(name, sets)
 
@@ -248,6 +255,7 @@ def _validation(setting: Setting, world: World, say: Any) -> Validation | None:
 
 def _summary(setting: Setting, learner: Learner, sources: Sequence[Source]) -> str:
     net, config, world = learner.net, setting.config, learner.world
+    others = "process" if world.size == 1 else f"processes, {learner.comm.chosen}"
     count = sum(int(source.blocks.sum()) for source in sources if source.blocks is not None)
     lines = f"{count:,} lines" if count else "lines drawn on the fly"
     sampled = f"{learner.negatives:,} sampled" if 0 < learner.negatives < setting.codec.classes else "all"
@@ -255,8 +263,8 @@ def _summary(setting: Setting, learner: Learner, sources: Sequence[Source]) -> s
         f"{config.model.kind} with {parameter_count(net):,} parameters, "
         f"{macs(net) / 1e6:,.0f} M multiplications for a line of 320 px; "
         f"{setting.codec.classes:,} classes ({sampled}), {' and '.join(setting.directions)}; {lines}; "
-        f"{setting.steps:,} steps of {setting.legs[0].batch} lines on {world.size} "
-        f"{'process' if world.size == 1 else 'processes'}, {world.device.type} in {learner.precision}"
+        f"{setting.steps:,} steps of {setting.legs[0].batch} lines on {world.size} {others}, "
+        f"{world.device.type} in {learner.precision}"
     )
 
 

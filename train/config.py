@@ -112,6 +112,23 @@ class Keep:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Comm:
+    """How several processes come to the same numbers, see `train.comm`; a word alone is the strategy.
+
+    ``every``: steps from one synchronisation of local to the next; null: as few as the network allows, by measuring.
+    ``scope``: hosts averages gradients at every step within a host, world leaves each process alone; null: hosts where
+    there are several. ``momentum`` and ``rate`` are those of the outer step (Douillard et al. 2023): 0 and 1 average.
+    """
+
+    strategy: Literal["auto", "allreduce", "compress", "local"] = "auto"
+    every: Whole | None = None
+    scope: Literal["world", "hosts"] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rate: Annotated[float, Field(gt=0, le=2)] = 1.0
+    patience_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 180.0  # for a process that does not answer
+
+
+@dataclass(frozen=True, config=STRICT)
 class TrainConfig:
     """A training run."""
 
@@ -120,6 +137,7 @@ class TrainConfig:
     data: Data = Field(default_factory=Data)
     learning: Learning = Field(default_factory=Learning)
     keep: Keep = Field(default_factory=Keep)
+    comm: Comm = Field(default_factory=Comm)
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(name="full", lines=2_000_000),)
 
     @model_validator(mode="after")
@@ -137,4 +155,4 @@ _ADAPTER: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 
 def load_config(name: str | None, sets: Sequence[str] = ()) -> TrainConfig:
     """The configuration of a YAML file (None: the defaults), with ``--set`` values laid over it."""
-    return load(_ADAPTER, TrainConfig(), name, sets)
+    return load(_ADAPTER, TrainConfig(), name, sets, {"comm": "strategy"})

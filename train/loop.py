@@ -2,13 +2,14 @@
 
     python -m train --data shards/horizontal --out runs/h
 
-The number of the next step says where a run is: batches, sampled classes and rates follow from it and the seed.
+The number of the next step says where a run is: batches, sampled classes and rates follow from it and the seed. With
+comm local the processes differ between two synchronisations, see `train.comm`: validations, checkpoints and the end
+wait for the next one, a signal too, and when a process fails in between, all go back to the last.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from gen.command import handled
@@ -31,6 +31,7 @@ from train.confusions import find_confusions
 from train.data import Batch, loader
 from train.dist import World
 from train.given import Given, check_labels, open_agreed, open_stage, without_bad
+from train.ledger import FAILED, GOING, STOPPED, Ledger
 from train.objective import Learner
 from train.optim import Average
 from train.plan import Plan
@@ -39,40 +40,31 @@ from train.setting import Leg, Setting
 from train.source import Source
 from train.validation import Validation
 
-GOING, STOPPED, FAILED = range(3)
-
 
 class Loop:
     """A run in one of its processes. ``step`` counts those that are done, over all stages."""
 
     def __init__(self, setting: Setting, learner: Learner, world: World) -> None:
         self.setting, self.learner, self.world = setting, learner, world
-        self.step = 0
+        self.step = self._before = 0
         self.best = -1.0
         self.average = Average(learner.net, setting.config.learning.ema, setting.config.learning.keep_origin)
         self._reader = copy.deepcopy(learner.net)  # holds the averaged parameters while they read
-        self._pending: tuple[int, Tensor, Tensor, Batch, dict[str, Any]] | None = None
+        self._ledger = Ledger(world, setting.out)
         self._record: Record | None = None
         self._stop = 0  # the signal that asked for it
         self._saved = -1
+        self._comm: tuple[int, dict[str, Any]] = -1, {}  # what the processes have of their own, and at which step
         self._failure: UserError | None = None
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    def resume(self) -> list[str]:
-        """Go on from the last whole checkpoint in the run's folder, if there is one; what is to be told about it.
+    def resume(self, values: dict[str, Any]) -> list[str]:
+        """Go on from a checkpoint in the run's folder; what is to be told about it.
 
         Raises `UserError` when it is of another network or charset.
         """
-        values, notes = checkpoint.load_newest(self.setting.out)
-        found = self.world.gather(None if values is None else values["step"])
-        if len(set(found)) > 1:
-            raise UserError(
-                f"the processes find checkpoints of different steps in {self.setting.out}: {found}; it must be one "
-                "folder that all machines see, or be copied to each of them"
-            )
-        if values is None:
-            return notes
+        notes = []
         if "optimizer" not in values:
             raise UserError(f"{self.setting.out / LAST} is a file of weights, no checkpoint: give it to --init instead")
         here = self._description()
@@ -88,6 +80,7 @@ class Loop:
         if changed := differences({"data": values["about"]["data"]}, {"data": self.setting.about["data"]}):
             notes.append(f"the data have changed since the checkpoint: {changed}")
         self.learner.load(values)
+        self.learner.comm.load(values.get("comm", {}))
         self.average.load(values["ema"], values["ema_steps"], values.get("origin", {}))
         self.step, self.best, self._saved = values["step"], values["best"], values["step"]
         self.setting.about = {**values["about"], **self.setting.about}
@@ -101,8 +94,14 @@ class Loop:
         return checkpoint.describe(setting.config.model, setting.codec, setting.directions, setting.image)
 
     def save(self) -> None:
-        """Write the state after the last step, by the first process. Raises `UserError` for a full disk."""
+        """Write the state after the last step, by the first process, to which the others give theirs.
+
+        Raises `UserError` for a full disk.
+        """
         self._settle()
+        if self._comm[0] != self.step:
+            with self.world.doing(f"step {self.step}, its checkpoint"):
+                self._comm = self.step, self.learner.comm.state()
         if not self.world.first or self._saved == self.step:
             return
         values = {
@@ -111,6 +110,7 @@ class Loop:
             "ema": self.average.state,
             "ema_steps": self.average.steps,
             "origin": self.average.origin,
+            "comm": self._comm[1],
             "step": self.step,
             "best": self.best,
             "excluded": [list(pair) for pair in self.setting.given.excluded],
@@ -119,7 +119,7 @@ class Loop:
         }
         out, history = self.setting.out, self.setting.config.keep.history
         checkpoint.save(out / LAST, values, keep=out / PREVIOUS)
-        if history and self.step % history == 0:
+        if self._due(history):
             checkpoint.save(out / f"step-{self.step:08d}.pt", values)
         self._saved = self.step
 
@@ -169,21 +169,29 @@ class Loop:
         batches = loader(
             sources, plan, world.rank, world.size, first, last, setting.codec, setting.image, setting.workers
         )
-        keep = setting.config.keep
-        begin = time.perf_counter()
-        while self.step < leg.first + last:
-            batch, status = self._next(batches)
-            status = world.worst(status)
+        keep, comm, target = setting.config.keep, self.learner.comm, leg.first + last
+        if self.step == leg.first:
+            comm.begin_stage()
+        since, begin = self.step, time.perf_counter()
+        while self.step < target:
+            batch, status = self._next(batches, self.step == since)
+            with world.doing(f"step {self.step + 1}, the word before it"):
+                if self.step == since:
+                    status = self._ledger.agree(status)
+                elif comm.nearby(status == FAILED):
+                    self._meet(since)
+                    return
             if status != GOING:
                 self._interrupted(status)
                 return
             assert batch is not None
             waited = time.perf_counter() - begin
-            loss, norm, lr = self.learner.step(
-                batch.to(world.device), leg.stage, leg.last - leg.first, self.step - leg.first, self.step
-            )
-            self._settle()
-            self.average.update(self.learner.net)
+            with world.doing(f"step {self.step + 1}, its gradients"):
+                loss, norm, lr = self.learner.step(
+                    batch.to(world.device), leg.stage, leg.last - leg.first, self.step - leg.first, self.step
+                )
+            if not comm.apart:
+                self._settle()
             now = time.perf_counter()
             values: dict[str, Any] = {
                 "stage": leg.stage.name, "lr": lr, "lines_per_s": leg.batch / (now - begin),
@@ -191,19 +199,43 @@ class Loop:
             }  # fmt: skip
             begin = now
             self.step += 1
-            self._pending = self.step, loss, norm, batch, values
-            ends = self.step == leg.first + last
-            if validation is not None and (ends or self.step % keep.validate == 0):
+            self._ledger.add(self.step, loss, norm, batch, values)
+            if not comm.together(self.step, target):
+                continue
+            if comm.apart and not self._meet(since):
+                return
+            self.average.update(self.learner.net, self.step - since)
+            self._before, since = since, self.step
+            if validation is not None and (since == target or self._due(keep.validate)):
                 self._settle()
                 self._validate(validation)
                 begin = time.perf_counter()
-            if ends or self.step % keep.every == 0 or (keep.history and self.step % keep.history == 0):
+            if since == target or self._due(keep.every) or self._due(keep.history):
                 self._settle()
                 self._write(self.save)
                 begin = time.perf_counter()
         if self._record is not None and values["passes"]:
             often = ", ".join(f"{count:.2f} passes over {name}" for name, count in values["passes"].items())
             self._record.say(f"step {self.step}: stage {leg.stage.name} has made {often}")
+
+    def _due(self, every: int) -> bool:
+        """Whether what happens every so many steps (0: never) is due, where all are together for the first time since
+        ``_before``."""
+        return every > 0 and self.step // every > self._before // every
+
+    def _meet(self, since: int) -> bool:
+        """Average what the processes have become after steps apart; False when one has failed since step ``since``:
+        then all are where they were there."""
+        with self.world.doing(f"step {self.step}, the synchronisation after it"):
+            if self.world.worst(self._failure is not None):
+                self._ledger.drop()
+                self.learner.comm.undo()
+                self.step = since
+                self._interrupted(FAILED)
+                return False
+            self._settle()
+            self.learner.comm.synchronise()
+        return True
 
     def _open(self, leg: Leg) -> tuple[list[Source], list[float]]:
         """The sources of a stage and their weights, without bad shards where these may be skipped."""
@@ -228,11 +260,11 @@ class Loop:
                     self._record.say(note)
         return sources, weights
 
-    def _next(self, batches: Iterator[Batch]) -> tuple[Batch | None, int]:
+    def _next(self, batches: Iterator[Batch], may_stop: bool) -> tuple[Batch | None, int]:
         """The next batch, and this process's word on whether to go on."""
         if self._failure is not None:
             return None, FAILED
-        if self._stop:
+        if self._stop and may_stop:
             return None, STOPPED
         try:
             return next(batches), GOING
@@ -259,25 +291,10 @@ class Loop:
         self.setting.given = given
 
     def _settle(self) -> None:
-        """Look at the loss of the step before, which the device has computed by now, and write it down."""
-        if self._pending is None:
-            return
-        step, loss, norm, batch, values = self._pending
-        self._pending = None
-        value, size = float(loss), float(norm)
-        scaled = self.learner.scaler.is_enabled()  # then an infinite norm is a step left out
-        if not np.isfinite(value) or not (np.isfinite(size) or scaled):
-            report = self.setting.out / "diverged.json"
-            if self.world.first:
-                report.write_text(json.dumps({"step": step, "ids": batch.ids.tolist(), "texts": batch.texts}))
-            kept = f"the checkpoint of step {self._saved} is kept" if self._saved > 0 else "there is no checkpoint yet"
-            raise UserError(
-                f"the loss of step {step} is {value} and the norm of its gradient {size}; its batch is in {report}, "
-                f"{kept}: lower lr or clip, or look at these lines"
-            )
-        values = {"step": step, "loss": round(value, 5), "norm": round(size, 4), **values}
-        if self._record is not None:
-            self._write(partial(self._record.step, values))
+        """Look at the losses of the steps before, which the device has computed by now, and write them down."""
+        for values in self._ledger.settle(self.learner.scaler.is_enabled(), self._saved):
+            if self._record is not None:
+                self._write(partial(self._record.step, values))
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write a file. When that fails, no process begins another step, and the state is saved if it can be."""
@@ -288,7 +305,8 @@ class Loop:
 
     def _validate(self, validation: Validation) -> None:
         self._reader.load_state_dict(self._weights())
-        values, pictures = validation.measure(self._reader.eval(), self.world)
+        with self.world.doing(f"step {self.step}, the validation after it"):
+            values, pictures = validation.measure(self._reader.eval(), self.world)
         values = {"step": self.step, **values}
         self.setting.about["metrics"] = values
         if self._record is not None:

@@ -5,13 +5,12 @@ python -m tools.bench_step
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from train.comm import Chosen, strategy
 from train.config import Learning, Stage
 from train.data import Batch
 from train.dist import World
@@ -54,9 +53,9 @@ class Objective(nn.Module):
 
 
 class Learner:
-    """A network with its optimizer; the same on every rank after every step."""
+    """A network with its optimizer; the same on every rank where ``comm`` says so."""
 
-    def __init__(self, net: Net, learning: Learning, world: World, seed: int) -> None:
+    def __init__(self, net: Net, learning: Learning, world: World, seed: int, chosen: Chosen | None = None) -> None:
         self.net = net.to(world.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learning, self.world, self.seed = learning, world, seed
         self.precision: Precision = learning.precision or best_precision(world.device)
@@ -66,12 +65,8 @@ class Learner:
         if cuda and self.precision != "fp32":  # then the class matrix, in float32, may round to TF32 as well
             torch.set_float32_matmul_precision("high")
         self.negatives = learning.negatives if learning.negatives is not None else (0 if cuda else NEGATIVES)
-        module: nn.Module = Objective(self.net, self.precision)
-        if world.size > 1:
-            devices = [world.device.index] if cuda else None
-            with warnings.catch_warnings():  # the argument that is to come instead is not in older versions
-                warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
-                module = DistributedDataParallel(module, devices, broadcast_buffers=False)
+        self.comm = strategy(chosen or Chosen(), world, self.net, self.optimizer)
+        module = self.comm.wrap(Objective(self.net, self.precision))
         self.objective = torch.compile(module, dynamic=True) if learning.compile else module
 
     def step(self, batch: Batch, stage: Stage, steps: int, step: int, seed_step: int) -> tuple[Tensor, Tensor, float]:

@@ -57,10 +57,12 @@ class Average:
         self.origin = {name: tensor.clone() for name, tensor in self.state.items()} if kept else {}
 
     @torch.no_grad()
-    def update(self, net: nn.Module) -> None:
-        """Take in the numbers after a step."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+    def update(self, net: nn.Module, steps: int = 1) -> None:
+        """Take in the numbers after a step, or after several, which then count as if all had ended there."""
+        decay = 1.0
+        for _ in range(steps):
+            self.steps += 1
+            decay *= min(self.decay, (1 + self.steps) / (10 + self.steps))
         now = net.state_dict()
         names = [name for name, tensor in now.items() if tensor.is_floating_point()]
         torch._foreach_lerp_([self.state[n] for n in names], [now[n] for n in names], 1 - decay)

@@ -1,4 +1,4 @@
-"""Where the parameters of a run begin: from glyphs, or from the weights of another run.
+"""Where the parameters of a run begin: from glyphs, from the weights of another run, or where it was stopped.
 
 python -m train --init runs/h/weights.pt --data shards/new --out runs/new
 """
@@ -6,20 +6,35 @@ python -m train --init runs/h/weights.pt --data shards/new --out runs/new
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from gen.charset import Charset, describe
 from gen.errors import UserError
 from gen.sample import Recipe, open_recipe
-from train.checkpoint import Weights
+from train.checkpoint import Weights, load_newest
 from train.classes import first_rows, glyph_images, rows_like
 from train.codec import Codec
 from train.config import TrainConfig
+from train.dist import World
 from train.lite import Lite
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
 from train.source import Source
+
+
+def newest(out: Path, world: World) -> tuple[dict[str, Any] | None, list[str]]:
+    """As `load_newest`, where all processes find the same. Raises `UserError` when they do not."""
+    values, notes = load_newest(out)
+    found = world.gather(None if values is None else values["step"])
+    if len(set(found)) > 1:
+        raise UserError(
+            f"the processes find checkpoints of different steps in {out}: {found}; it must be one "
+            "folder that all machines see, or be copied to each of them"
+        )
+    return values, notes
 
 
 def glyph_recipe(sources: Sequence[Source], codec: Codec, ingredients: Ingredients, workers: int) -> Recipe:

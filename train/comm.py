@@ -1,0 +1,238 @@
+"""How the processes of a run come to the same numbers: by gradients at every step, or by parameters now and then.
+
+    torchrun --nproc-per-node 2 -m train --data shards --out runs/h --set comm=local --set comm.every=64
+
+allreduce averages the gradients of every step (DDP); compress does so in half precision. With local each process, or
+each host, goes its own way for ``every`` steps; then the changes of the parameters since the last time are averaged
+(local SGD, Stich 2019; with momentum: DiLoCo, Douillard et al. 2023), in half precision. Sent by a host, of N, for
+P parameters: 8 P (N - 1) / N bytes a step, half of it, or 4 P (N - 1) / N every so many steps.
+
+Adam's moments are each process's own and never averaged: when a checkpoint is written, the first process collects
+them, 8 P bytes from every other. So writing one changes nothing, and a run may be stopped at any synchronisation and
+go on to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from train.dist import World
+from train.setting import Leg
+
+HALF_MAX = 32768.0  # half of what float16 holds
+GRADIENTS = 1024.0  # gradients are sent as so many times their size
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A strategy with nothing left open, see `train.config.Comm`."""
+
+    strategy: Literal["allreduce", "compress", "local"] = "allreduce"
+    every: int = 1
+    scope: Literal["world", "hosts"] = "world"
+    momentum: float = 0.0
+    rate: float = 1.0
+
+    def __str__(self) -> str:
+        if self.strategy != "local":
+            return self.strategy
+        outer = f" with momentum {self.momentum:g} and rate {self.rate:g}" if self.momentum or self.rate != 1 else ""
+        return f"local, between {'hosts' if self.scope == 'hosts' else 'processes'} every {self.every} steps{outer}"
+
+
+class Strategy:
+    """allreduce and compress, and a process alone: all are the same after every step."""
+
+    apart = False
+    """Whether processes differ between synchronisations."""
+
+    def __init__(self, chosen: Chosen, world: World, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.chosen, self.world, self.net, self.optimizer = chosen, world, net, optimizer
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module to train through, which holds the network."""
+        if self.world.size == 1:
+            return module
+        ddp = _ddp(module, self.world, None)
+        if self.chosen.strategy == "compress":
+            # torch wants its own annotations of a hook, or none
+            ddp.register_comm_hook(self.world.size, lambda size, bucket: _half_hook(size, bucket))
+        return ddp
+
+    def together(self, step: int, last: int) -> bool:
+        """Whether all are the same after ``step`` steps of the run, of a stretch that ends with step ``last``."""
+        return step == last or step % self.chosen.every == 0
+
+    def next(self, step: int, legs: Sequence[Leg]) -> int:
+        """The first step from ``step`` on after which all are together."""
+        ends = [leg.last for leg in legs if leg.last >= step]
+        return min([-(-step // self.chosen.every) * self.chosen.every, *ends[:1]])
+
+    def nearby(self, failed: bool) -> bool:
+        """Whether one has failed of those that a step between synchronisations needs."""
+        return failed
+
+    def synchronise(self) -> None:
+        """Make all the same, where `together` says so."""
+
+    def undo(self) -> None:
+        """Be again as after the last `synchronise`."""
+
+    def begin_stage(self) -> None:
+        """Forget what belongs to the stage before."""
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs besides the first process's parameters and optimizer; all processes call it together."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, after the parameters and the optimizer did, with any number of processes."""
+        if moments := state.get("moments"):
+            self._set_moments(torch.stack(moments).mean(0))
+
+    def _moments(self) -> Tensor:
+        states = (self.optimizer.state.get(p, {}) for p in parameters(self.optimizer))
+        return flat([value for state in states for value in state.values()])
+
+    def _set_moments(self, moments: Tensor) -> None:
+        states = (self.optimizer.state.get(p, {}) for p in parameters(self.optimizer))
+        spread(moments, [value for state in states for value in state.values()])
+
+
+class Local(Strategy):
+    """Steps apart, and parameters averaged every so many."""
+
+    apart = True
+
+    def __init__(self, chosen: Chosen, world: World, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(chosen, world, net, optimizer)
+        self._parameters = [p.detach() for p in net.parameters()]
+        self._buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+        members = world.hosts if chosen.scope == "hosts" else [[rank] for rank in range(world.size)]
+        self._heads = [ranks[0] for ranks in members]  # one for each copy of the parameters
+        self._place = next(place for place, ranks in enumerate(members) if world.rank in ranks)
+        self._alone = len(members[self._place]) == 1
+        groups = [dist.new_group(ranks) for ranks in members] if chosen.scope == "hosts" else []
+        self._group = groups[self._place] if groups else None
+        self._between = dist.new_group(self._heads) if groups else None
+        for tensor in net.state_dict().values():
+            dist.broadcast(tensor, 0)
+        self._outer = torch.zeros_like(flat(self._parameters)) if chosen.momentum else None
+        self._mark()
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        return module if self._alone else _ddp(module, self.world, self._group)
+
+    def nearby(self, failed: bool) -> bool:
+        if self._alone:
+            return failed
+        word = torch.tensor([int(failed)], device=self.world.device)
+        dist.all_reduce(word, dist.ReduceOp.MAX, group=self._group)
+        return bool(word)
+
+    @torch.no_grad()
+    def synchronise(self) -> None:
+        count = self.world.size
+        change = flat(self._parameters).sub_(self._anchor)
+        largest = self.world.largest(change.abs().max())
+        fits = 0 < largest < math.inf  # else the next loss tells
+        scale = 2.0 ** min(100, math.floor(math.log2(HALF_MAX / count / largest))) if fits else 1.0
+        change = self.world.total(change.mul_(scale).half()).float().div_(scale * count)
+        if self._outer is not None:  # Nesterov's
+            self._outer.mul_(self.chosen.momentum).add_(change)
+            change.add_(self._outer, alpha=self.chosen.momentum)
+        spread(self._anchor.add_(change, alpha=self.chosen.rate), self._parameters)
+        if self._buffers:
+            spread(self.world.total(flat(self._buffers)).div_(count), self._buffers)
+        self._mark()
+
+    def _mark(self) -> None:
+        """Note what `undo` goes back to."""
+        self._anchor = flat(self._parameters)
+        self._kept_buffers = flat(self._buffers) if self._buffers else None
+        states = self.optimizer.state.items()
+        self._kept = {p: {name: value.clone() for name, value in state.items()} for p, state in states}
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        spread(self._anchor, self._parameters)
+        if self._kept_buffers is not None:
+            spread(self._kept_buffers, self._buffers)
+        self.optimizer.state.clear()
+        self.optimizer.state.update(self._kept)
+        self._mark()
+
+    def begin_stage(self) -> None:
+        if self._outer is not None:  # what it points to may be what the next stage is to leave alone
+            self._outer.zero_()
+
+    def state(self) -> dict[str, Any]:
+        result: dict[str, Any] = {} if self._outer is None else {"outer": self._outer.cpu()}
+        if self.world.rank in self._heads and len(self._heads) > 1:
+            own = self._moments()
+            all_ = [torch.empty_like(own) for _ in self._heads] if self.world.first else None
+            dist.gather(own, all_, 0, group=self._between)
+            result["moments"] = [each.cpu() for each in all_ or ()]
+        return result
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        moments = state.get("moments", [])
+        if len(moments) == len(self._heads):
+            self._set_moments(moments[self._place].to(self.world.device))
+        else:
+            super().load(state)
+        if self._outer is not None and "outer" in state:
+            self._outer.copy_(state["outer"])
+        self._mark()
+
+
+def strategy(chosen: Chosen, world: World, net: nn.Module, optimizer: torch.optim.Optimizer) -> Strategy:
+    """The strategy that was chosen; a process alone needs none."""
+    kind = Local if chosen.strategy == "local" and world.size > 1 else Strategy
+    return kind(chosen if world.size > 1 else Chosen(), world, net, optimizer)
+
+
+def parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """All parameters of an optimizer in its order."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def flat(tensors: list[Tensor]) -> Tensor:
+    """A copy of many tensors as one, float32 [sum of their sizes]."""
+    return torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors] or [torch.empty(0)])
+
+
+@torch.no_grad()
+def spread(values: Tensor, tensors: list[Tensor]) -> None:
+    """Write what `flat` made into the tensors again."""
+    start = 0
+    for tensor in tensors:
+        tensor.copy_(values[start : start + tensor.numel()].view(tensor.shape))
+        start += tensor.numel()
+
+
+def _ddp(module: nn.Module, world: World, group: Any) -> DistributedDataParallel:
+    devices = [world.device.index] if world.device.type == "cuda" else None
+    with warnings.catch_warnings():  # the argument that is to come instead is not in older versions
+        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+        return DistributedDataParallel(module, devices, broadcast_buffers=False, process_group=group)
+
+
+def _half_hook(size: int, bucket: Any) -> Any:
+    """Average a bucket of gradients of ``size`` processes in float16. With 30,656 classes nine in ten numbers of the
+    class matrix's gradient are below what float16 holds with all its digits; scaled up they are above. Those that are
+    then too large, from 64 on, are clipped, as the whole gradient is soon after."""
+    buffer, limit = bucket.buffer(), torch.finfo(torch.float16).max / size
+    half = (buffer * (GRADIENTS / size)).clamp_(-limit, limit).half()
+    work = dist.all_reduce(half, async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda done: buffer.copy_(done.value()[0]).div_(GRADIENTS))
