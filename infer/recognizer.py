@@ -29,7 +29,7 @@ from infer.decode import Found, decode
 from infer.images import MOST_PIXELS, ImageError, ImageLike, grey
 from infer.reading import Char, Reading
 from infer.trim import Crop, find_crop
-from train.image import STEP, pad_batch, to_height, upright
+from train.image import pad_batch, padded, to_height, upright
 
 Direction: TypeAlias = Literal["auto", "horizontal", "vertical"]
 PACKAGED = Path(__file__).with_name("weights") / "lines.onnx"
@@ -189,13 +189,13 @@ class Recognizer:
         """Each line with what it says; those are read together that one network reads and that pad to one width."""
         alike: dict[tuple[int, int, str], list[_Line]] = {}
         for line in lines:
-            padded = -(-line.pixels.shape[1] // STEP)
+            width = padded(line.pixels.shape[1], self.backends[line.direction].image.room)
             # One network that reads both directions may read them together.
             way = next(way for way, backend in self.backends.items() if backend is self.backends[line.direction])
-            alike.setdefault((line.pixels.shape[0], padded, way), []).append(line)
+            alike.setdefault((line.pixels.shape[0], width, way), []).append(line)
         batches: list[list[_Line]] = []
-        for (_, padded, _), group in alike.items():
-            size = max(1, min(self._batch, WIDEST // (padded * STEP)))
+        for (_, width, _), group in alike.items():
+            size = max(1, min(self._batch, WIDEST // width))
             batches += [group[start : start + size] for start in range(0, len(group), size)]
         run = map if self._pool is None or len(batches) < 2 else self._pool.map
         for batch, readings in zip(batches, run(self._read_batch, batches)):
@@ -204,7 +204,7 @@ class Recognizer:
     def _read_batch(self, batch: Sequence[_Line]) -> list[Reading]:
         way = batch[0].direction
         backend = self.backends[way]
-        images, widths = pad_batch([line.pixels for line in batch])
+        images, widths = pad_batch([line.pixels for line in batch], backend.image.room)
         counts = np.array([backend.frames(int(width)) for width in widths], np.int64)
         found = decode(backend.run(images, self._masks[way]), counts)
         return [

@@ -96,7 +96,7 @@ def agreeing(recognizer: Recognizer, path: Path, lines: list[np.ndarray]) -> int
     """How many horizontal lines say the same here and where training measures its accuracy."""
     weights = load_weights(path)
     texts = [""] * len(lines)
-    for chosen, found in read_lines(weights.net, weights.codec, lines, 16):
+    for chosen, found in read_lines(weights.net, weights.codec, lines, weights.image.room, 16):
         for number, text in zip(chosen, found):
             texts[number] = text
     return sum(reading.text == text for reading, text in zip(recognizer.read(lines, "horizontal"), texts))

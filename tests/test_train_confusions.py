@@ -58,7 +58,7 @@ def test_misread_characters_are_counted(given: Given) -> None:
     for direction in DIRECTIONS:
         ingredients = Ingredients(codec.charset, given.ingredients.fonts, (), SHORT, SEED)
         for item in RenderedSource.from_spec("gen:gen-classic", direction, "train", ingredients).read(range(60)):
-            x = normalise(torch.from_numpy(prepare(item.pixels, direction, ImageSpec()))[None, None].float())
+            x = normalise(torch.from_numpy(prepare(item.pixels, direction, ImageSpec(room=0)))[None, None].float())
             with torch.inference_mode():
                 text = codec.read(net.best(x)[0][0].tolist())
             expected.update(pair for pair in align(item.text, text) if "" not in pair)
@@ -68,8 +68,8 @@ def test_misread_characters_are_counted(given: Given) -> None:
     assert len(same) > 3
     for pair in same:
         del expected[pair]
-    assert misread(net, codec, given, ImageSpec(), ALONE) == expected
-    one = misread(net, codec, Given(given.places, "vertical", given.ingredients), ImageSpec(), ALONE)
+    assert misread(net, codec, given, ImageSpec(room=0), ALONE) == expected
+    one = misread(net, codec, Given(given.places, "vertical", given.ingredients), ImageSpec(room=0), ALONE)
     assert one != expected
 
 
@@ -97,8 +97,8 @@ def test_hard_lines_are_made_of_pairs() -> None:
 
 def test_the_file_is_a_text_to_draw_from(given: Given, tmp_path: Path) -> None:
     codec, path = Codec(Charset(CHARS)), tmp_path / "run" / "hard.txt"
-    count = find_confusions(reader(codec), codec, given, ImageSpec(), path, ALONE)
-    assert count == len(misread(reader(codec), codec, given, ImageSpec(), ALONE)) > 3
+    count = find_confusions(reader(codec), codec, given, ImageSpec(room=0), path, ALONE)
+    assert count == len(misread(reader(codec), codec, given, ImageSpec(room=0), ALONE)) > 3
     assert [file.name for file in path.parent.iterdir()] == ["hard.txt"]
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") == WRITTEN
@@ -113,13 +113,13 @@ def test_the_file_is_a_text_to_draw_from(given: Given, tmp_path: Path) -> None:
 def test_nothing_misread(given: Given, tmp_path: Path) -> None:
     """A network that reads all, or nothing at all: the stage goes on with plain characters."""
     codec, path = Codec(Charset(CHARS)), tmp_path / "hard.txt"
-    assert find_confusions(reader(codec, 9.0), codec, given, ImageSpec(), path, ALONE) == 0
+    assert find_confusions(reader(codec, 9.0), codec, given, ImageSpec(room=0), path, ALONE) == 0
     assert path.read_text(encoding="utf-8").split() == list(CHARS)
 
 
 def test_without_rendered_lines_the_default_recipe_is_read(given: Given) -> None:
     codec = Codec(Charset(CHARS), space=True)
     ingredients = Ingredients(fonts=given.ingredients.fonts)
-    pairs = misread(reader(codec), codec, Given(("shards/h",), "horizontal", ingredients), ImageSpec(), ALONE)
+    pairs = misread(reader(codec), codec, Given(("shards/h",), "horizontal", ingredients), ImageSpec(room=0), ALONE)
     assert pairs
     assert {char for pair in pairs for char in pair} <= set(CHARS)

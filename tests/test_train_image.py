@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gen.stream import DIRECTIONS
-from train.image import STEP, ImageSpec, normalise, pad_batch, prepare, to_height, upright
+from train.image import ROOM, STEP, ImageSpec, normalise, pad_batch, prepare, to_height, upright
 
 Bytes = NDArray[np.uint8]
 
@@ -63,15 +63,15 @@ def test_a_line_of_the_right_height_is_left_alone() -> None:
     assert prepare(pixels, "horizontal", replace(ImageSpec(), height=16)).shape == (16, 38)
 
 
-@given(st.lists(lines, min_size=1, max_size=5), st.sampled_from([1, 8, STEP]))
+@given(st.lists(lines, min_size=1, max_size=5), st.sampled_from([0, ROOM]), st.sampled_from([1, 8, STEP]))
 @settings(max_examples=60)
-def test_padding(batch: list[Bytes], step: int) -> None:
-    images, widths = pad_batch(batch, step)
+def test_padding(batch: list[Bytes], room: int, step: int) -> None:
+    images, widths = pad_batch(batch, room, step)
     assert widths.tolist() == [line.shape[1] for line in batch]
     assert images.dtype == np.uint8
     assert images.shape[:3] == (len(batch), 1, 32)
     assert images.shape[3] % step == 0
-    assert 0 <= images.shape[3] - widths.max() < step
+    assert room <= images.shape[3] - widths.max() < room + step
     for image, line in zip(images[:, 0], batch):
         assert np.array_equal(image[:, : line.shape[1]], line)
         added = image[:, line.shape[1] :]

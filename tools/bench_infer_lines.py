@@ -63,7 +63,7 @@ class Pen:
         for number in range(count * 10_000):
             sample = render(self.recipe, self.stream("horizontal"), number)
             if width - SLACK < sample.pixels.shape[1] <= width:
-                found.append(Line(pad_batch([sample.pixels], width)[0][0, 0], sample.text))
+                found.append(Line(pad_batch([sample.pixels], 0, width)[0][0, 0], sample.text))
                 if len(found) == count:
                     return found
         raise UserError(f"too few lines of eval-default are {width} px long with these fonts")

@@ -53,7 +53,7 @@ def misread(net: Net, codec: Codec, given: Given, image: ImageSpec, world: World
         source = RenderedSource.from_spec(given.recipe, direction, "train", ingredients)
         items = source.read(range(LOOKED_AT // len(directions)))
         lines = [prepare(item.pixels, direction, image) for item in items]
-        for chosen, texts in read_lines(net, codec, lines, 64, world.device):
+        for chosen, texts in read_lines(net, codec, lines, image.room, 64, world.device):
             for number, text in zip(chosen, texts):
                 pairs.update(
                     (truth, read)

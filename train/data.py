@@ -73,7 +73,7 @@ def collate(
     """One batch of lines and their directions, padded to a multiple of ``step`` px. Raises `UserError` for a label
     that the codec cannot write."""
     lines = [prepare(item.pixels, direction, spec) for item, direction in zip(items, directions)]
-    images, widths = pad_batch(lines, step)
+    images, widths = pad_batch(lines, spec.room, step)
     labels, centres = [], []
     for item, direction, width in zip(items, directions, widths):
         try:

@@ -93,7 +93,7 @@ def evaluate(weights: Weights, sources: Sequence[Source], num: int | None, batch
 
     def read(items: Sequence[Item], direction: str) -> Iterator[tuple[list[int], list[str]]]:
         lines = [prepare(item.pixels, direction, weights.image) for item in items]
-        return read_lines(net, weights.codec, lines, batch, device)
+        return read_lines(net, weights.codec, lines, weights.image.room, batch, device)
 
     return measure(read, weights.codec, [(source, choose(source, num)) for source in sources])
 

@@ -51,7 +51,7 @@ def load_legacy(path: str | Path, charset: Charset, direction: str | None = None
     _check_names(path, state, net.state_dict())
     net.load_state_dict(state)
     about = {"made_by": "the older project", "epoch": values.get("epoch")}
-    return Weights(net.eval(), Codec(charset), (direction,), ImageSpec(trim=False, shrink="linear"), about)
+    return Weights(net.eval(), Codec(charset), (direction,), ImageSpec(trim=False, shrink="linear", room=0), about)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Validation:
     def __init__(
         self, sources: Sequence[Source], codec: Codec, image: ImageSpec, count: int, rank: int, world: int
     ) -> None:
-        self._codec = codec
+        self._codec, self._room = codec, image.room
         self._lines, self._texts, self._fonts = [], [], []
         for source in sources:
             share = max(1, count // len(sources))
@@ -45,7 +45,7 @@ class Validation:
     def measure(self, net: Net, world: World) -> tuple[dict[str, Any], list[Picture]]:
         """Accuracies over all ranks' lines; and some of this rank's lines with truth and reading."""
         readings = [""] * len(self._lines)
-        for chosen, texts in read_lines(net, self._codec, self._lines, BATCH, world.device):
+        for chosen, texts in read_lines(net, self._codec, self._lines, self._room, BATCH, world.device):
             for number, text in zip(chosen, texts):
                 readings[number] = text
         tally = Tally(self._codec.space)
