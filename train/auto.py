@@ -80,10 +80,7 @@ def measure(world: World, count: int, step: Callable[[], object]) -> Measured:
         limit = HALF_MAX / world.size
         world.total((values * GRADIENTS).clamp_(-limit, limit).half()).float()
 
-    group = None
-    for ranks in world.hosts if len(world.hosts) < world.size and len(world.hosts) > 1 else ():
-        made = torch.distributed.new_group(ranks)
-        group = made if world.rank in ranks else group
+    group = world.group(world.hosts) if 1 < len(world.hosts) < world.size else None
 
     def inside() -> None:
         if group is not None:

@@ -121,11 +121,13 @@ class Local(Strategy):
         self._heads = [ranks[0] for ranks in members]  # one for each copy of the parameters
         self._place = next(place for place, ranks in enumerate(members) if world.rank in ranks)
         self._alone = len(members[self._place]) == 1
-        groups = [dist.new_group(ranks) for ranks in members] if chosen.scope == "hosts" else []
-        self._group = groups[self._place] if groups else None
-        self._between = dist.new_group(self._heads) if groups else None
-        for tensor in net.state_dict().values():
-            dist.broadcast(tensor, 0)
+        within = len(members) < world.size
+        self._group = world.group(members) if within else None
+        self._between = world.group([self._heads]) if within else None
+        everything = [*self._parameters, *self._buffers]
+        values = flat(everything)
+        dist.broadcast(values, 0)  # what is computed at the start may differ by a bit from machine to machine
+        spread(values, everything)
         self._outer = torch.zeros_like(flat(self._parameters)) if chosen.momentum else None
         self._mark()
 

@@ -35,7 +35,8 @@ class Lost(RuntimeError):
 
 @dataclass(frozen=True)
 class World:
-    """This process among the others. ``places``: for each rank the host that it is on (any word) and its address."""
+    """This process among the others. ``places``: for each rank the host that it is on (any word) and its address;
+    ``patience``: seconds that it waits for another."""
 
     rank: int
     size: int
@@ -43,6 +44,7 @@ class World:
     local_size: int
     device: torch.device
     places: tuple[tuple[str, str], ...] = ()
+    patience: float = PATIENCE
 
     @property
     def first(self) -> bool:
@@ -71,6 +73,14 @@ class World:
                 f"rank {self.rank} lost touch with the others at {what}: {_first_line(error)}; the others are rank "
                 f"{shown}, the master is {_master()}"
             ) from None
+
+    def group(self, members: list[list[int]]) -> Any:
+        """Process groups of some ranks each; this one's, None when it is in none. All processes call it together."""
+        limit, own = timedelta(seconds=self.patience), None
+        for ranks in members:
+            made = dist.new_group(ranks, timeout=limit)
+            own = made if self.rank in ranks else own
+        return own
 
     def worst(self, status: int) -> int:
         """The largest of all processes' numbers."""
@@ -126,7 +136,7 @@ def joined(device: str | None, patience: float = PATIENCE) -> Iterator[World]:
     else:  # torchrun sets OMP_NUM_THREADS to 1 by itself
         wanted = os.environ.get("OMP_NUM_THREADS", "") if size == 1 else ""
         torch.set_num_threads(int(wanted) if wanted.isdecimal() else max(1, processors() // locals_))
-    world = World(rank, size, local, locals_, where)
+    world = World(rank, size, local, locals_, where, patience=patience)
     if size > 1:
         attempt, limit = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), timedelta(seconds=patience)
         try:

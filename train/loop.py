@@ -22,7 +22,6 @@ from torch import Tensor
 
 from gen.command import handled
 from gen.errors import UserError
-from gen.identity import differences
 from gen.settings import to_dict
 from train import checkpoint
 from train.checkpoint import BEST, LAST, PREVIOUS, WEIGHTS
@@ -38,6 +37,7 @@ from train.plan import Plan
 from train.record import Record
 from train.setting import Leg, Setting
 from train.source import Source
+from train.start import check_continues
 from train.validation import Validation
 
 
@@ -57,28 +57,10 @@ class Loop:
         self._comm: tuple[int, dict[str, Any]] = -1, {}  # what the processes have of their own, and at which step
         self._failure: UserError | None = None
 
-    # -- state ---------------------------------------------------------------------------------------------------
-
     def resume(self, values: dict[str, Any]) -> list[str]:
-        """Go on from a checkpoint in the run's folder; what is to be told about it.
-
-        Raises `UserError` when it is of another network or charset.
-        """
-        notes = []
-        if "optimizer" not in values:
-            raise UserError(f"{self.setting.out / LAST} is a file of weights, no checkpoint: give it to --init instead")
-        here = self._description()
-        for key in ("charset_sha256", "space", "model", "directions"):
-            if values[key] != here[key]:
-                told = differences({key: values[key]}, {key: here[key]})
-                raise UserError(
-                    f"the checkpoint in {self.setting.out} is of another run, {told}: "
-                    "give another --out, or also --init with its weights to start from them"
-                )
-        if changed := differences(values["config"], to_dict(self.setting.config)):
-            notes.append(f"the configuration has changed since the checkpoint, and the new one holds: {changed}")
-        if changed := differences({"data": values["about"]["data"]}, {"data": self.setting.about["data"]}):
-            notes.append(f"the data have changed since the checkpoint: {changed}")
+        """Go on from a checkpoint in the run's folder; what is to be told about it. Raises `UserError` when it is of
+        another network or charset."""
+        notes = check_continues(values, self._description(), self.setting)
         self.learner.load(values)
         self.learner.comm.load(values.get("comm", {}))
         self.average.load(values["ema"], values["ema_steps"], values.get("origin", {}))
@@ -90,14 +72,12 @@ class Loop:
         return notes
 
     def _description(self) -> dict[str, Any]:
-        setting = self.setting
-        return checkpoint.describe(setting.config.model, setting.codec, setting.directions, setting.image)
+        made = self.setting
+        return checkpoint.describe(made.config.model, made.codec, made.directions, made.image)
 
     def save(self) -> None:
-        """Write the state after the last step, by the first process, to which the others give theirs.
-
-        Raises `UserError` for a full disk.
-        """
+        """Write the state after the last step, by the first process, to which the others give theirs. Raises
+        `UserError` for a full disk."""
         self._settle()
         if self._comm[0] != self.step:
             with self.world.doing(f"step {self.step}, its checkpoint"):
@@ -132,13 +112,9 @@ class Loop:
         state = checkpoint.half(self._weights())
         checkpoint.save(self.setting.out / name, {**self._description(), "net": state, "about": about})
 
-    # -- the run -------------------------------------------------------------------------------------------------
-
     def run(self, record: Record | None, validation: Validation | None) -> int:
-        """Train to the end, or until a signal; the signal's number, 0 at the end.
-
-        Raises `UserError` for what the user can mend; the last checkpoint is then as good as it was.
-        """
+        """Train to the end, or until a signal; the signal's number, 0 at the end. Raises `UserError` for what the user
+        can mend; the last checkpoint is then as good as it was."""
         self._record = record
         with handled(self.ask_to_stop):
             for leg in self.setting.legs:
@@ -214,9 +190,9 @@ class Loop:
                 self._settle()
                 self._write(self.save)
                 begin = time.perf_counter()
-        if self._record is not None and values["passes"]:
+        if values["passes"]:
             often = ", ".join(f"{count:.2f} passes over {name}" for name, count in values["passes"].items())
-            self._record.say(f"step {self.step}: stage {leg.stage.name} has made {often}")
+            self._say(f"step {self.step}: stage {leg.stage.name} has made {often}")
 
     def _due(self, every: int) -> bool:
         """Whether what happens every so many steps (0: never) is due, where all are together for the first time since
@@ -246,18 +222,16 @@ class Loop:
             boxes = leg.stage.loss == "frames"
             if self.step == leg.first or boxes:
                 for note in check_labels(sources, setting.codec, self.learner.net, boxes):
-                    if self._record is not None:
-                        self._record.say(note)
+                    self._say(note)
             return sources, weights
 
         setting.given, (sources, weights) = open_agreed(setting.given, setting.skip, self.world, attempt)
-        if self._record is not None and self.step == leg.first:
-            self._record.say(f"stage {leg.stage.name}: lines of {', '.join(source.name for source in sources)}")
+        if self.step == leg.first:
+            self._say(f"stage {leg.stage.name}: lines of {', '.join(source.name for source in sources)}")
         if setting.config.data.balance:
             sources, notes = balance(sources, setting.config.data.balance)
-            if self._record is not None and self.step == leg.first:
-                for note in notes:
-                    self._record.say(note)
+            for note in notes if self.step == leg.first else ():
+                self._say(note)
         return sources, weights
 
     def _next(self, batches: Iterator[Batch], may_stop: bool) -> tuple[Batch | None, int]:
@@ -296,6 +270,10 @@ class Loop:
             if self._record is not None:
                 self._write(partial(self._record.step, values))
 
+    def _say(self, text: str) -> None:
+        if self._record is not None:
+            self._record.say(text)
+
     def _write(self, write: Callable[[], None]) -> None:
         """Write a file. When that fails, no process begins another step, and the state is saved if it can be."""
         try:
@@ -321,10 +299,8 @@ class Loop:
         """The text of a stage's confusions, found when the stage starts; None when it has none."""
         if not leg.stage.confusions:
             return None
-        setting = self.setting
-        path = setting.out / f"confusions-{leg.stage.name}.txt"
-        missing = not path.exists() or self.step == leg.first
-        if self.world.worst(missing):
+        setting, path = self.setting, self.setting.out / f"confusions-{leg.stage.name}.txt"
+        if self.world.worst(not path.exists() or self.step == leg.first):
             self._reader.load_state_dict(self._weights())
             find_confusions(self._reader.eval(), setting.codec, setting.given, setting.image, path, self.world)
         return path

@@ -13,8 +13,10 @@ import torch
 
 from gen.charset import Charset, describe
 from gen.errors import UserError
+from gen.identity import differences
 from gen.sample import Recipe, open_recipe
-from train.checkpoint import Weights, load_newest
+from gen.settings import to_dict
+from train.checkpoint import LAST, Weights, load_newest
 from train.classes import first_rows, glyph_images, rows_like
 from train.codec import Codec
 from train.config import TrainConfig
@@ -22,6 +24,7 @@ from train.dist import World
 from train.lite import Lite
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
+from train.setting import Setting
 from train.source import Source
 
 
@@ -35,6 +38,28 @@ def newest(out: Path, world: World) -> tuple[dict[str, Any] | None, list[str]]:
             "folder that all machines see, or be copied to each of them"
         )
     return values, notes
+
+
+def check_continues(values: dict[str, Any], here: dict[str, Any], setting: Setting) -> list[str]:
+    """What is to be told of a checkpoint from which a run that is described as ``here`` is to go on.
+
+    Raises `UserError` when it is of another network or charset.
+    """
+    if "optimizer" not in values:
+        raise UserError(f"{setting.out / LAST} is a file of weights, no checkpoint: give it to --init instead")
+    for key in ("charset_sha256", "space", "model", "directions"):
+        if values[key] != here[key]:
+            told = differences({key: values[key]}, {key: here[key]})
+            raise UserError(
+                f"the checkpoint in {setting.out} is of another run, {told}: "
+                "give another --out, or also --init with its weights to start from them"
+            )
+    notes = []
+    if changed := differences(values["config"], to_dict(setting.config)):
+        notes.append(f"the configuration has changed since the checkpoint, and the new one holds: {changed}")
+    if changed := differences({"data": values["about"]["data"]}, {"data": setting.about["data"]}):
+        notes.append(f"the data have changed since the checkpoint: {changed}")
+    return notes
 
 
 def glyph_recipe(sources: Sequence[Source], codec: Codec, ingredients: Ingredients, workers: int) -> Recipe:
