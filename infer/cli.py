@@ -34,7 +34,7 @@ from infer.output import opened
 from infer.paths import STDIN, Names, in_folder, in_list, named
 from infer.progress import Progress
 from infer.reading import Reading
-from infer.recognizer import BATCH, PACKAGED, Recognizer
+from infer.recognizer import BATCH, EXACT, PACKAGED, Recognizer
 
 PROGRAM = "python -m infer"
 
@@ -185,7 +185,7 @@ def _recognizer(args: argparse.Namespace) -> Recognizer:
 
 def _progress(args: argparse.Namespace, recognizer: Recognizer, kept: int) -> Progress:
     named = any((args.weight_path, args.weight_path_horizontal, args.weight_path_vertical))
-    others = [way for way, backend in recognizer.backends.items() if named and backend.path == PACKAGED]
+    others = [way for way, backend in recognizer.backends.items() if named and backend.path in (PACKAGED, EXACT)]
     bar = sys.stderr.isatty() and bool(args.output or not sys.stdout.isatty())
     total = None
     if bar and STDIN not in (args.list, *args.images):

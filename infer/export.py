@@ -1,10 +1,9 @@
-"""Weights as a model for ONNX Runtime, in half precision, or with a class matrix of 8-bit numbers.
+"""Weights as a model for ONNX Runtime, in half precision or in 8-bit integers.
 
     python -m infer.export --weight-path runs/h/weights.pt --out h.onnx [--int8]
     python -m infer --weight-path h.onnx --image-dir images/
 
 The model takes uint8 [B, 1, 32, W] of any batch and width and says itself what it reads; see `train.packed.Reader`.
-With 8-bit numbers the features of a batch have one scale, so that chances depend a little on what is read together.
 """
 
 from __future__ import annotations
@@ -30,21 +29,31 @@ from onnx import TensorProto, helper, numpy_helper
 from gen.charset import load_charset
 from gen.errors import UserError
 from gen.store import LocalDraft
+from infer.quantise import Batches, quantise
 from train.checkpoint import Weights, load_weights
 from train.description import INPUTS, OUTPUTS
+from train.given import Given
+from train.image import pad_batch, prepare
 from train.lite import Lite
 from train.packed import COLUMNS, Reader, metadata
+from train.rendered import Ingredients
+
+DATA = ("gen:gen-default", "gen:gen-classic")  # ranges of 8-bit integers are taken from lines of these
+LINES = 128  # so many; the quantiser holds the chances of all of them, 220 MB with 30,656 characters
 
 
-def export(weights: Weights, path: Path, int8: bool = False) -> None:
-    """Write a model, whole or not at all. Raises `UserError` for a network that is not lite, or a full disk."""
+def export(weights: Weights, path: Path, lines: Batches | None = None) -> None:
+    """Write a model, whole or not at all: in 8-bit integers if there are ``lines``, as `calibration` gives them.
+
+    Raises `UserError` for a network that is not lite, or a full disk.
+    """
     values = metadata(weights)
     assert isinstance(weights.net, Lite)
     model = _traced(weights.net, weights.codec.classes, weights.image.height)
-    if int8:
-        _with_int8(model)
+    if lines is not None:
+        model = quantise(model, lines)
     _halve(model)
-    if not int8:
+    if lines is None:
         _lengthen(model, weights.net.scale)
     helper.set_model_props(model, values)
     try:
@@ -120,25 +129,20 @@ def _lengthen(model: Any, scale: float) -> None:
         graph.node.insert(place + 1, node)
 
 
-def _with_int8(model: Any) -> None:
-    """The class matrix as 8-bit numbers, one scale a class, and its product with 8-bit features in integers."""
-    graph = model.graph
-    matrix = next(tensor for tensor in graph.initializer if tensor.name == COLUMNS)
-    product = next(node for node in graph.node if COLUMNS in node.input)
-    masked = next(node for node in graph.node if product.output[0] in node.input)
-    assert (product.op_type, masked.op_type) == ("MatMul", "Add")
-    values = numpy_helper.to_array(matrix)
-    scale = np.abs(values).max(0).clip(1e-3) / 127
-    tensors = {f"{COLUMNS}_int8": np.rint(values / scale).clip(-127, 127).astype(np.int8), f"{COLUMNS}_scale": scale}
-    graph.initializer.remove(matrix)
-    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in tensors.items())
-    # One step does it all, the mask too: a pass over all classes less.
-    given = [product.input[0], *tensors, "", INPUTS[1]]
-    step = helper.make_node("DynamicQuantizeMatMul", given, masked.output, domain="com.microsoft")
-    graph.node.insert(list(graph.node).index(masked), step)
-    for node in (product, masked):
-        graph.node.remove(node)
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+def calibration(weights: Weights, places: Sequence[str] = DATA, fonts: Sequence[str] = ()) -> Batches:
+    """Prepared lines to take ranges from, uint8 [1, 1, height, W] each, the same number of each source that the weights
+    read. ``places``: as ``--data`` of training. Raises `UserError`."""
+    direction = weights.directions[0] if len(weights.directions) == 1 else None
+    sources, _ = Given(tuple(places), direction, Ingredients(weights.codec.charset, tuple(fonts))).open("train")
+    share = -(-LINES // len(sources))
+    result = []
+    for source in sources:
+        total = share if source.blocks is None else int(source.blocks.sum())
+        ids = np.unique(np.linspace(0, total - 1, min(total, share)).astype(np.int64))
+        for item in source.read(ids.tolist()):
+            line = prepare(item.pixels, source.direction, weights.image)
+            result.append(pad_batch([line], weights.image.room)[0])
+    return result
 
 
 def parser() -> argparse.ArgumentParser:
@@ -147,7 +151,13 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--weight-path", required=True, metavar="W", help="weights or a checkpoint of a training run")
     add("--out", required=True, metavar="F", help="the model, F.onnx")
-    add("--int8", action="store_true", help="class matrix in 8-bit numbers: smaller and faster")
+    add("--int8", action="store_true", help="in 8-bit integers: half the size, more than twice as fast")
+    add(
+        "--data", action="append", metavar="PLACE",
+        help="with --int8: shards, or gen:CONFIG, whose lines show which numbers occur; may be repeated (default: "
+        f"{' and '.join(DATA)})",
+    )  # fmt: skip
+    add("--fonts", nargs="+", default=[], metavar="PATH", help="for gen: lines (default: the catalogue's)")
     add("--charset", metavar="FILE", help=argparse.SUPPRESS)
     return result
 
@@ -160,7 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write(args: argparse.Namespace) -> None:
     """Write the model that the arguments ask for. Raises `UserError`."""
     weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None)
-    export(weights, Path(args.out), args.int8)
+    if not args.int8 and (args.data or args.fonts):
+        raise UserError("--data and --fonts are for --int8: leave them out, or give it as well")
+    export(weights, Path(args.out), calibration(weights, args.data or DATA, args.fonts) if args.int8 else None)
     print(f"{args.out}: {os.path.getsize(args.out):,} bytes")
 
 

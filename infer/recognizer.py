@@ -32,7 +32,8 @@ from infer.trim import Crop, find_crop
 from train.image import pad_batch, padded, to_height, upright
 
 Direction: TypeAlias = Literal["auto", "horizontal", "vertical"]
-PACKAGED = Path(__file__).with_name("weights") / "lines.onnx"
+WEIGHTS = Path(__file__).with_name("weights")
+PACKAGED, EXACT = WEIGHTS / "lines-int8.onnx", WEIGHTS / "lines.onnx"  # the same network, the second one for GPUs
 BATCH = 16  # lines at a time, where they are alike in width
 WIDEST = 16_384  # px of all lines of a batch; one line may be wider
 LONGEST = 1024  # heights; memory grows with the length of a line, and a small file may hold a very long one
@@ -107,11 +108,12 @@ class Recognizer:
             if path is not None:
                 backends[way] = open_(path, way)
         missing = [way for way in DIRECTIONS if way not in backends]
-        if missing and PACKAGED.is_file():
-            packaged = open_backend(PACKAGED, device)
+        ours = PACKAGED if device == "cpu" else EXACT
+        if missing and ours.is_file():
+            packaged = open_backend(ours, device)
             backends.update({way: packaged for way in missing if way in packaged.directions})
         if not backends:
-            raise UserError(f"no weights: {PACKAGED.name} is not in this installation; give --weight-path FILE")
+            raise UserError(f"no weights: {ours.name} is not in this installation; give --weight-path FILE")
         return cls(backends, allow=allow, workers=workers, batch_size=batch_size, most_pixels=most_pixels)
 
     @overload

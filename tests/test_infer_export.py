@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from small_set import font_files
 
+from gen.errors import UserError
 from infer.export import export, main
 from infer.onnx_backend import OnnxBackend
 from infer.torch_backend import TorchBackend
@@ -59,19 +61,43 @@ def test_what_runs_has_no_normalisations_and_half_the_bytes(tmp_path: Path) -> N
     assert not halves  # they were widened when it was loaded, not for each line
 
 
-def test_8_bit_numbers_read_nearly_the_same(tmp_path: Path) -> None:
+def test_8_bit_integers_read_nearly_the_same(tmp_path: Path) -> None:
+    """Lines that mean nothing to a network nobody trained: half of its gates are near zero. What trained ones make of
+    it: `test_infer_recognizer`."""
     weights = make_weights(tmp_path / "w.pt")
     export(weights, tmp_path / "w.onnx")
-    export(weights, tmp_path / "w8.onnx", int8=True)
+    export(weights, tmp_path / "w8.onnx", [noise(1, width) for width in (96, 320, 640)])
     a, b = (OnnxBackend(tmp_path / name).run(noise(4, 320), None) for name in ("w.onnx", "w8.onnx"))
-    np.testing.assert_array_equal(a.frame, b.frame)
-    np.testing.assert_allclose(a.chances, b.chances, atol=0.05)
+    left, right = (
+        {(line, frame): row for line, frame, row in zip(each.line.tolist(), each.frame.tolist(), each.chances)}
+        for each in (a, b)
+    )
+    both = left.keys() & right.keys()
+    assert len(both) > 0.6 * len(left.keys() | right.keys())
+    chances = [np.concatenate([each[place] for place in sorted(both)]) for each in (left, right)]
+    assert np.corrcoef(*chances)[0, 1] > 0.98
     only = np.arange(a.chances.shape[1]) % 3 == 1
     masked = OnnxBackend(tmp_path / "w8.onnx").run(noise(4, 320), only)
     assert masked.chances[:, only].any()
     assert not masked.chances[:, ~only].any()
-    export(make_weights(tmp_path / "w.pt", blank=True), tmp_path / "blank.onnx", int8=True)
-    assert not len(OnnxBackend(tmp_path / "blank.onnx").run(noise(2, 64), None).line)
+
+
+def test_8_bit_integers_do_not_depend_on_company(tmp_path: Path) -> None:
+    export(make_weights(tmp_path / "w.pt"), tmp_path / "w8.onnx", [noise(1, 320)])
+    backend = OnnxBackend(tmp_path / "w8.onnx")
+    loud = np.where(noise(4, 320) > 127, 255, 0).astype(np.uint8)  # its numbers are larger than those of the others
+    loud[2] = noise(1, 320) // 8 + 100
+    together, alone = backend.run(loud, None), backend.run(loud[2:3], None)
+    assert len(alone.line)
+    mine = together.line == 2
+    np.testing.assert_array_equal(together.frame[mine], alone.frame)
+    np.testing.assert_allclose(together.chances[mine], alone.chances, rtol=1e-5)
+
+
+def test_ranges_need_lines_with_ink(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing is read"):
+        export(make_weights(tmp_path / "w.pt", blank=True), tmp_path / "blank.onnx", [noise(1, 64)])
+    assert not (tmp_path / "blank.onnx").exists()
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,6 +112,22 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["--weight-path", str(tmp_path / "w.pt"), "--out", str(tmp_path / "w.pt/m.onnx")]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.onnx"]
+    assert main(["--weight-path", str(tmp_path / "w.pt"), "--out", str(tmp_path / "m.onnx"), "--fonts", "f"]) == 2
+    assert "for --int8" in capsys.readouterr().err
+
+
+def test_ranges_come_from_the_data_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_weights(tmp_path / "w.pt")
+    out, fonts = tmp_path / "m8.onnx", ["--fonts", *font_files()]
+    arguments = ["--weight-path", str(tmp_path / "w.pt"), "--out", str(out), "--int8"]
+    assert main([*arguments, *fonts, "--data", "gen:gen-default"]) == 0
+    kinds = {node.op_type for node in onnx.load(out).graph.node}
+    assert {"QuantizeLinear", "MatMulIntegerToFloat"} <= kinds
+    first = out.read_bytes()
+    assert main([*arguments, *fonts, "--data", "gen:gen-classic"]) == 0
+    assert out.read_bytes() != first
+    assert main([*arguments, "--data", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_reading_a_model_imports_no_torch(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -85,6 +86,6 @@ def test_damaged_models_are_refused(packed: tuple[Weights, Path], tmp_path: Path
 
 
 def test_a_model_with_8_bit_numbers_only_reads(tmp_path: Path) -> None:
-    export(make_weights(tmp_path / "w.pt"), tmp_path / "w.onnx", int8=True)
+    export(make_weights(tmp_path / "w.pt"), tmp_path / "w.onnx", [np.full((1, 1, 32, 64), 99, np.uint8)])
     with pytest.raises(UserError, match="8-bit"):
         load_weights(tmp_path / "w.onnx")

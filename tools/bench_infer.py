@@ -29,7 +29,7 @@ from gen.estimate import processors
 from gen.fonts import find_catalogue_fonts, fonts_from
 from gen.image import encode_image
 from gen.plan import parse_size
-from infer.recognizer import PACKAGED, Recognizer
+from infer.recognizer import EXACT, PACKAGED, Recognizer
 from tools import bench_infer_lines, bench_infer_peers, bench_infer_run, bench_rest
 from tools.bench import run
 from tools.bench_gen_run import machine
@@ -37,8 +37,8 @@ from tools.bench_infer_lines import WIDTHS, Line, Pen, Reader
 
 PARTS = ("lines", "accuracy", "start", "folder", "rest")
 NAMES = {
+    "int8": "lite, 8-bit integers, ONNX Runtime",
     "onnx": "lite, ONNX Runtime",
-    "int8": "lite, ONNX Runtime, 8-bit class matrix",
     "torch": "lite, torch",
     "crnn": "the older network, torch (random parameters)",
     "rapidocr": f"{bench_infer_peers.NAME}, PP-OCRv6 small, recogniser only",
@@ -153,7 +153,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if {"lines", "accuracy"} & set(parts):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-infer-"))
             wide = {width: pen.wide(width, counts["lines"]) for width in WIDTHS}
-            ours = bench_infer_lines.open_ours(options.weight_path, Path(folder))
+            ours = bench_infer_lines.open_ours(options.weight_path, Path(folder), options.fonts or ())
             readers: dict[str, Reader] = {name: bench_infer_lines.reader(each) for name, each in ours.items()}
             if options.peers:
                 step("installing the peer")
@@ -171,16 +171,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 score = bench_infer_lines.accuracy
                 part("accuracy", lambda: {name: score(trained, sets[name], step) for name in sets}, accuracy_table)
         one = pen.wide(WIDTHS[0], 1)[0]
+        path = PACKAGED if options.weight_path == EXACT else options.weight_path  # what is read with on a processor
         if "start" in parts:
-            path, rounds = options.weight_path, options.rounds
-            part("start", lambda: bench_infer_run.start(path, one, rounds, step), start_table)
+            part("start", lambda: bench_infer_run.start(path, one, options.rounds, step), start_table)
         share = counts["images"] // len(given)
         mixed = [line for way in given for line in pen.any(share, way)] if {"folder", "rest"} & set(parts) else []
         if "folder" in parts:
             rounds = min(options.rounds, 3)
-            part("folder", lambda: bench_infer_run.folder(options.weight_path, mixed, rounds, step), folder_table)
+            part("folder", lambda: bench_infer_run.folder(path, mixed, rounds, step), folder_table)
         if "rest" in parts:
-            paths, some = dict.fromkeys(given, options.weight_path), mixed[:: max(1, len(mixed) // REQUESTS)]
+            paths, some = dict.fromkeys(given, path), mixed[:: max(1, len(mixed) // REQUESTS)]
             part("rest", lambda: rest(paths, some, min(options.rounds, 3), options.seconds, step), rest_table)
     return results
 
@@ -192,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
     add("--peers", action="store_true", help="RapidOCR too, on the same lines (downloads it into a venv)")
     add("--only", nargs="+", choices=PARTS, help="only these parts")
     add("--quick", action="store_true", help="a few lines of each, to see whether it runs")
-    add("--weight-path", type=Path, default=PACKAGED, metavar="W", help="an .onnx file (default: the packaged weights)")
+    add("--weight-path", type=Path, default=EXACT, metavar="W", help="an .onnx file (default: the packaged weights)")
     add("--fonts", nargs="+", metavar="FONT", help="what the lines are drawn with (default: the catalogue's)")
     add("--rounds", type=int, default=5, metavar="N", help="of which medians are taken (default: 5)")
     add("--lines", default="40", metavar="N", help="of each width in a round (default: 40)")

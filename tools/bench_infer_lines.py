@@ -24,7 +24,7 @@ from gen.fonts import Font
 from gen.paths import cache_dir
 from gen.sample import RecipeSource, Stream, open_recipe, render
 from infer.backend import Backend
-from infer.recognizer import Recognizer
+from infer.recognizer import EXACT, PACKAGED, Recognizer
 from tools.bench_gen_run import median
 from tools.bench_infer_peer import timed
 from train.image import pad_batch
@@ -33,7 +33,7 @@ from train.metrics import Tally
 Bytes = NDArray[np.uint8]
 WIDTHS = (320, 512)
 SLACK = 32  # px of paper at most that a line is padded with
-OURS = ("onnx", "int8", "torch")
+OURS = ("int8", "onnx", "torch")
 Timed = Mapping[str, Sequence[Any]]
 Reader = Callable[[Sequence[Bytes]], Timed]
 Step = Callable[[str], None]
@@ -98,12 +98,12 @@ def network(backend: Backend) -> Reader:
     return lambda images: timed(lambda image: len(backend.run(image[None, None], None).line), images)  # type: ignore[arg-type, return-value]
 
 
-def open_ours(weights: Path, folder: Path) -> dict[str, Recognizer]:
-    """The weights with ONNX Runtime, as they are and with a class matrix in 8 bits, and with torch on one thread; and
-    the older project's network, its parameters drawn at random, whose every frame is blank. Raises `UserError`."""
+def open_ours(weights: Path, folder: Path, fonts: Sequence[str]) -> dict[str, Recognizer]:
+    """The weights with ONNX Runtime, in 8-bit integers and as they are, and with torch on one thread; and the older
+    project's network, its parameters drawn at random, whose every frame is blank. Raises `UserError`."""
     import torch
 
-    from infer.export import export
+    from infer.export import calibration, export
     from infer.torch_backend import TorchBackend
     from train.checkpoint import load_weights
     from train.crnn import Crnn
@@ -112,7 +112,9 @@ def open_ours(weights: Path, folder: Path) -> dict[str, Recognizer]:
     loaded = load_weights(weights)
     if "horizontal" not in loaded.directions:
         raise UserError(f"{weights} reads {loaded.directions[0]} lines; horizontal ones are measured")
-    export(loaded, folder / "int8.onnx", int8=True)
+    int8 = PACKAGED if weights == EXACT else folder / "int8.onnx"
+    if weights != EXACT:
+        export(loaded, int8, calibration(loaded, fonts=fonts))
     torch.manual_seed(1)
     net = Crnn(len(loaded.codec.charset), "horizontal")
     with torch.no_grad():
@@ -120,8 +122,8 @@ def open_ours(weights: Path, folder: Path) -> dict[str, Recognizer]:
     older = {"model": net.state_dict(), "args": Namespace(direction="horizontal"), "epoch": 0, "optimizer": None}
     torch.save(older, folder / "crnn.pth")
     return {
+        "int8": Recognizer.load(horizontal=int8),
         "onnx": Recognizer.load(horizontal=weights),
-        "int8": Recognizer.load(horizontal=folder / "int8.onnx"),
         "torch": Recognizer({"horizontal": TorchBackend(weights, "cpu")}),
         "crnn": Recognizer.load(horizontal=folder / "crnn.pth", charset=loaded.codec.charset),
     }
@@ -134,7 +136,7 @@ def speed(
     rounds: int,
     step: Step,
 ) -> dict[str, Any]:
-    """By width, then by reader: ``ms`` and ``wall_ms`` a line, ``ratio``, how many times as long as ``onnx`` it takes,
+    """By width, then by reader: ``ms`` and ``wall_ms`` a line, ``ratio``, how many times as long as ``int8`` it takes,
     and for ours ``backbone``, ``matrix`` (with the softmax) and ``rest`` (trimming, decoding), ms.
 
     The class matrix is not run on a line of paper, so that what such a line takes is the backbone's.
@@ -157,7 +159,7 @@ def speed(
                         parts.setdefault((width, name, part), []).append(median(found["cpu"]))
     return {
         str(width): {
-            name: _figures(every[width, name], every[width, "onnx"])
+            name: _figures(every[width, name], every[width, "int8"])
             | _parts(every[width, name], *(parts.get((width, name, part), []) for part in ("paper", "run")))
             for name in readers
         }
