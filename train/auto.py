@@ -62,7 +62,7 @@ def predict(measured: Measured, steps: int) -> dict[str, float]:
         "compress": measured.step + max(0.0, measured.half - hidden),
         "local": host + measured.half / steps,
     }
-    return {name: measured.hosts * host / max(host, value) for name, value in seconds.items()}
+    return {name: measured.hosts * (host / max(host, value)) for name, value in seconds.items()}
 
 
 def choose(measured: Measured, steps: int | None = None) -> str:

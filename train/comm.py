@@ -48,6 +48,11 @@ class Chosen:
         outer = f" with momentum {self.momentum:g} and rate {self.rate:g}" if self.momentum or self.rate != 1 else ""
         return f"local, between {'hosts' if self.scope == 'hosts' else 'processes'} every {self.every} steps{outer}"
 
+    def next(self, step: int, legs: Sequence[Leg]) -> int:
+        """The first step from ``step`` on after which all processes are together."""
+        ends = [leg.last for leg in legs if leg.last >= step]
+        return min([-(-step // self.every) * self.every, *ends[:1]])
+
 
 class Strategy:
     """allreduce and compress, and a process alone: all are the same after every step."""
@@ -72,11 +77,6 @@ class Strategy:
         """Whether all are the same after ``step`` steps of the run, of a stretch that ends with step ``last``."""
         return step == last or step % self.chosen.every == 0
 
-    def next(self, step: int, legs: Sequence[Leg]) -> int:
-        """The first step from ``step`` on after which all are together."""
-        ends = [leg.last for leg in legs if leg.last >= step]
-        return min([-(-step // self.chosen.every) * self.chosen.every, *ends[:1]])
-
     def nearby(self, failed: bool) -> bool:
         """Whether one has failed of those that a step between synchronisations needs."""
         return failed
@@ -97,15 +97,12 @@ class Strategy:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, after the parameters and the optimizer did, with any number of processes."""
         if moments := state.get("moments"):
-            self._set_moments(torch.stack(moments).mean(0))
+            spread(torch.stack(moments).mean(0), self.moments())
 
-    def _moments(self) -> Tensor:
-        states = (self.optimizer.state.get(p, {}) for p in parameters(self.optimizer))
-        return flat([value for state in states for value in state.values()])
-
-    def _set_moments(self, moments: Tensor) -> None:
-        states = (self.optimizer.state.get(p, {}) for p in parameters(self.optimizer))
-        spread(moments, [value for state in states for value in state.values()])
+    def moments(self) -> list[Tensor]:
+        """What the optimizer has noted of each parameter, in its order."""
+        states = (self.optimizer.state.get(p, {}) for group in self.optimizer.param_groups for p in group["params"])
+        return [value for state in states for value in state.values()]
 
 
 class Local(Strategy):
@@ -180,7 +177,7 @@ class Local(Strategy):
     def state(self) -> dict[str, Any]:
         result: dict[str, Any] = {} if self._outer is None else {"outer": self._outer.cpu()}
         if self.world.rank in self._heads and len(self._heads) > 1:
-            own = self._moments()
+            own = flat(self.moments())
             all_ = [torch.empty_like(own) for _ in self._heads] if self.world.first else None
             dist.gather(own, all_, 0, group=self._between)
             result["moments"] = [each.cpu() for each in all_ or ()]
@@ -189,7 +186,7 @@ class Local(Strategy):
     def load(self, state: Mapping[str, Any]) -> None:
         moments = state.get("moments", [])
         if len(moments) == len(self._heads):
-            self._set_moments(moments[self._place].to(self.world.device))
+            spread(moments[self._place], self.moments())
         else:
             super().load(state)
         if self._outer is not None and "outer" in state:
@@ -201,11 +198,6 @@ def strategy(chosen: Chosen, world: World, net: nn.Module, optimizer: torch.opti
     """The strategy that was chosen; a process alone needs none."""
     kind = Local if chosen.strategy == "local" and world.size > 1 else Strategy
     return kind(chosen if world.size > 1 else Chosen(), world, net, optimizer)
-
-
-def parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """All parameters of an optimizer in its order."""
-    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

@@ -1,0 +1,209 @@
+"""Processes that come to the same numbers by each strategy, are stopped, lost, and go on.
+
+python -m pytest tests/test_train_comm.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_set import ROOT
+from train_runs import CONFIG, assert_equal, flags, start, steps
+
+from gen.errors import UserError
+from train import auto, checkpoint
+from train.auto import Measured
+from train.comm import Chosen
+from train.config import Comm, Learning, Lite, load_config
+from train.dist import World
+from train.model import build
+from train.setting import legs
+
+TWO = ("--standalone", "--nproc-per-node", "2")
+SECONDS = st.floats(1e-5, 100)
+
+
+@given(st.integers(2, 64), st.integers(1, 8), SECONDS, SECONDS, st.floats(0.3, 1), SECONDS)
+def test_auto_takes_the_plainest_that_is_nearly_as_fast_as_the_fastest(
+    hosts: int, each: int, step: float, full: float, part: float, inside: float
+) -> None:
+    measured = Measured(hosts, hosts * each, 1000, step, full, full * part, inside * (each > 1))
+    steps = auto.every(measured)
+    speeds = auto.predict(measured, steps)
+    chosen = auto.choose(measured)
+    plainer = list(speeds)[: list(speeds).index(chosen)]
+    assert speeds[chosen] >= auto.NEARLY * max(speeds.values())
+    assert all(speeds[name] < auto.NEARLY * max(speeds.values()) for name in plainer)
+    assert all(0 < speed <= hosts for speed in speeds.values())
+    assert steps in (2**k for k in range(9))
+    assert steps == auto.LONGEST or measured.half <= auto.SPENT * step * steps
+    assert steps == 1 or measured.half > auto.SPENT * step * steps / 2
+
+
+@pytest.mark.parametrize(
+    ("full", "half", "chosen", "every"),
+    [(0.8, 0.4, "local", 256), (0.163, 0.082, "local", 128), (0.03, 0.015, "compress", 16), (0.018, 0.01, "allreduce", 16)],
+    ids=["94.6 MB at 1 Gb/s", "19.6 MB at 1 Gb/s", "between", "at 10 Gb/s"],
+)  # fmt: skip
+def test_auto_on_two_hosts_whose_steps_take_40_ms(full: float, half: float, chosen: str, every: int) -> None:
+    measured = Measured(2, 2, 1000, 0.04, full, half)
+    assert (auto.choose(measured), auto.every(measured)) == (chosen, every)
+
+
+def world(*hosts: str) -> World:
+    """The first of several processes that never speak to each other."""
+    return World(0, len(hosts), 0, 1, torch.device("cpu"), tuple((host, host) for host in hosts))
+
+
+def test_what_is_known_is_not_measured() -> None:
+    def never() -> Measured:
+        raise AssertionError
+
+    slow = Measured(2, 2, 1000, 0.04, 0.16, 0.08)
+    kept = auto.settle(Comm(), world("a", "b"), {}, lambda: slow)[1]
+    for asked, where, before, expected in (
+        (Comm(), world("a"), {}, "allreduce"),
+        (Comm(), world("a", "a"), {}, "allreduce"),
+        (Comm("compress"), world("a", "b"), {}, "compress"),
+        (Comm("local"), world("a"), {}, "allreduce"),
+        (Comm("local", 9), world("a", "b"), {}, "local, between processes every 9 steps"),
+        (Comm("local", 9), world("a", "a", "b", "b"), {}, "local, between hosts every 9 steps"),
+        (Comm("local", 9, "world"), world("a", "a", "b", "b"), {}, "local, between processes every 9 steps"),
+        (Comm(), world("a", "b"), kept, "local, between processes every 128 steps"),
+        (Comm("local"), world("a", "b"), kept, "local, between processes every 128 steps"),
+    ):
+        chosen, _, _ = auto.settle(asked, where, before, never)
+        assert str(chosen) == expected
+    with pytest.raises(AssertionError):
+        auto.settle(Comm(), world("a", "b", "c"), kept, never)
+
+
+def test_what_changes_is_told() -> None:
+    measured = Measured(2, 2, 4_890_000, 0.04, 0.163, 0.082)
+    _, kept, told = auto.settle(Comm(), world("a", "b"), {}, lambda: measured)
+    assert "a step takes 40 ms, to average 19.6 MB over 2 processes 163 ms, in half precision 82 ms" in told[0]
+    assert "allreduce 0.44, compress 0.78, local 1.97 (every 128 steps)" in told[0]
+    assert auto.settle(Comm("compress"), world("a", "b"), kept, lambda: measured)[2] == [
+        "comm was local, between processes every 128 steps up to the checkpoint and is compress from here on"
+    ]
+
+
+def test_measuring_changes_nothing() -> None:
+    alone = World(0, 1, 0, 1, torch.device("cpu"))
+    net = build(Lite(widths=(8, 8, 16, 16), depths=(0, 1, 0, 1), dim=16), 43)
+    before, drawn = {name: tensor.clone() for name, tensor in net.state_dict().items()}, torch.get_rng_state()
+    measured = auto.measure_net(alone, net, Learning(), 43, 4)
+    assert measured.step > 0
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_settings_of_comm() -> None:
+    assert load_config(None).comm == Comm("auto")
+    assert load_config(None, ["comm=local", "comm.every=7"]).comm == Comm("local", 7)
+    assert load_config(None, ["comm.every=7", "comm=local"]).comm == Comm("local", 7)
+    for text, words in (
+        ("comm=alreduce", "comm.strategy 'alreduce': .*did you mean allreduce"),
+        ("comm.evry=3", "unknown key comm.evry; did you mean comm.every"),
+        ("comm.every=0", "comm.every 0"),
+        ("comm.momentum=1", "comm.momentum 1"),
+        ("comm.patience_s=0", "comm.patience_s 0"),
+    ):
+        with pytest.raises(UserError, match=words):
+            load_config(None, [text])
+
+
+def test_a_run_ends_where_all_are_together() -> None:
+    config = load_config(None, ["stages=[{name: a, lines: 100, batch: 10}, {name: b, lines: 100, batch: 10}]"])
+    parts = legs(config, 48)
+    every_three = Chosen("local", 3)
+    assert [every_three.next(step, parts) for step in (1, 3, 4, 10, 11, 20, 21)] == [3, 3, 6, 10, 12, 20, 21]
+    assert [Chosen().next(step, parts) for step in (1, 10, 25)] == [1, 10, 25]
+
+
+def test_two_processes_come_to_the_same_numbers(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *TWO, str(ROOT / "tests" / "comm_rank.py")],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert sorted(done.stdout.split()) == ["all", "all", "well", "well"]
+
+
+MORE = CONFIG.replace("lines: 72", "lines: 144")  # 24 steps
+LOCAL = ("--set", "comm=local", "--set", "comm.every=3", "--set", "comm.momentum=0.5", "--set", "keep.every=1000")
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what() and process.poll() is None:
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def ranks(agent: int) -> list[int]:
+    """The processes that torchrun has started."""
+    children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+    found = [(Path(f"/proc/{each}/environ").read_bytes(), int(each)) for each in children]
+    return [pid for rank in (b"0", b"1") for words, pid in found if b"\0LOCAL_RANK=" + rank + b"\0" in words]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_stopped_lost_and_gone_on_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    """Steps apart, momentum, and checkpoints only where a signal or the end of a stage brings them."""
+    arguments = [*flags(tmp_path, config=MORE), *LOCAL, "--set", "comm.patience_s=5"]
+    out = tmp_path / "run"
+    process = start(arguments, *TWO)
+    wait_for(lambda: len(steps(out)) >= 3, process)
+    os.kill(ranks(process.pid)[1], signal.SIGTERM)  # this one alone: the others must learn of it
+    text, _ = process.communicate(timeout=60)
+    stopped = int(re.findall(r"stopped and saved after step (\d+) of 24", text)[0])
+    values = checkpoint.load(out / "last.pt")
+    assert values["step"] == stopped == len(steps(out)) < 24
+    assert stopped % 3 == 0
+    first, second = values["comm"]["moments"]
+    assert not torch.equal(first, second)
+
+    process = start(arguments, *TWO)
+    wait_for(lambda: len(steps(out)) > stopped, process)
+    one, other = ranks(process.pid)
+    os.kill(other, signal.SIGSTOP)
+    wait_for(lambda: not _runs(one), process, 60)
+    os.kill(process.pid, signal.SIGKILL)
+    os.kill(other, signal.SIGKILL)  # in a session of its own, and holding the output open
+    text, _ = process.communicate()
+    before = steps(out)
+    told = re.findall(r"python -m train: rank 0 lost touch with the others at step \d+, .*", text)
+    assert len(told) == 1, text
+    assert re.search(r"[Tt]imed out.*the others are rank 1 \(.+\), the master is .+:\d+", told[0]), told
+
+    process = start(arguments, *TWO)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, text
+    assert f"going on from step {stopped if stopped > 12 else 12 if len(before) >= 12 else stopped} of 24" in text
+    straight = start([*flags(tmp_path, "straight", config=MORE), *LOCAL], *TWO)
+    text, _ = straight.communicate(timeout=120)
+    assert straight.returncode == 0, text
+    assert_equal(out / "last.pt", tmp_path / "straight" / "last.pt")
+    assert [values["loss"] for values in steps(out)] == [values["loss"] for values in steps(tmp_path / "straight")]
+    assert [values["step"] for values in steps(out)] == list(range(1, 25))
