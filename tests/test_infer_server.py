@@ -125,6 +125,13 @@ def test_direction(served: Service, recognizer: Recognizer) -> None:
                 assert answer.json["direction"] == expected.direction
 
 
+@pytest.mark.parametrize("path", ["/crnn", "/crnn/batch"])
+def test_a_query_is_not_ignored(served: Service, path: str) -> None:
+    answer = send_json(served, {"img": b64(PNG)}, f"{path}?direction=vertical")
+    assert answer.status == 422
+    assert "belongs in the body" in answer.json["detail"]
+
+
 def test_several_images(served: Service, recognizer: Recognizer) -> None:
     pictures = [picture(k, 32, 100 + 30 * k) for k in range(8)]
     texts = [reading.text for reading in recognizer.read(pictures)]
