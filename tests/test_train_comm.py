@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -147,63 +148,64 @@ MORE = CONFIG.replace("lines: 72", "lines: 144")  # 24 steps
 LOCAL = ("--set", "comm=local", "--set", "comm.every=3", "--set", "comm.momentum=0.5", "--set", "keep.every=1000")
 
 
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
     while not what() and process.poll() is None:
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
 
 
-def ranks(agent: int) -> list[int]:
-    """The processes that torchrun has started."""
-    children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-    found = [(Path(f"/proc/{each}/environ").read_bytes(), int(each)) for each in children]
-    return [pid for rank in (b"0", b"1") for words, pid in found if b"\0LOCAL_RANK=" + rank + b"\0" in words]
+def pair(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
+    """A run of two processes, as a cluster's own launcher would start them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = []
+    for rank in range(2):
+        with monkeypatch.context() as patch:
+            for name, word in {**words, "RANK": rank, "LOCAL_RANK": rank}.items():
+                patch.setenv(name, str(word))
+            started.append(start(arguments))
+    return started
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_stopped_lost_and_gone_on_is_the_same_to_the_bit(tmp_path: Path) -> None:
+def test_stopped_lost_and_gone_on_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps apart, momentum, and checkpoints only where a signal or the end of a stage brings them."""
+    out, straight = tmp_path / "run", tmp_path / "straight"
     arguments = [*flags(tmp_path, config=MORE), *LOCAL, "--set", "comm.patience_s=5"]
-    out = tmp_path / "run"
-    process = start(arguments, *TWO)
-    wait_for(lambda: len(steps(out)) >= 3, process)
-    os.kill(ranks(process.pid)[1], signal.SIGTERM)  # this one alone: the others must learn of it
-    text, _ = process.communicate(timeout=60)
+
+    first, second = pair(arguments, monkeypatch)
+    wait_for(lambda: len(steps(out)) >= 3, first)
+    second.send_signal(signal.SIGTERM)  # this one alone: the other must learn of it
+    text, _ = first.communicate(timeout=60)
+    second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
     stopped = int(re.findall(r"stopped and saved after step (\d+) of 24", text)[0])
     values = checkpoint.load(out / "last.pt")
     assert values["step"] == stopped == len(steps(out)) < 24
     assert stopped % 3 == 0
-    first, second = values["comm"]["moments"]
-    assert not torch.equal(first, second)
+    assert not torch.equal(*values["comm"]["moments"])
 
-    process = start(arguments, *TWO)
-    wait_for(lambda: len(steps(out)) > stopped, process)
-    one, other = ranks(process.pid)
-    os.kill(other, signal.SIGSTOP)
-    wait_for(lambda: not _runs(one), process, 60)
-    os.kill(process.pid, signal.SIGKILL)
-    os.kill(other, signal.SIGKILL)  # in a session of its own, and holding the output open
-    text, _ = process.communicate()
-    before = steps(out)
+    first, second = pair(arguments, monkeypatch)
+    wait_for(lambda: len(steps(out)) > stopped, first)
+    second.send_signal(signal.SIGSTOP)
+    text, _ = first.communicate(timeout=60)
+    second.kill()
+    second.communicate()
+    assert first.returncode == 1
     told = re.findall(r"python -m train: rank 0 lost touch with the others at step \d+, .*", text)
     assert len(told) == 1, text
-    assert re.search(r"[Tt]imed out.*the others are rank 1 \(.+\), the master is .+:\d+", told[0]), told
+    assert re.search(r"[Tt]imed out.*the others are rank 1 \(.+\), the master is 127.0.0.1:\d+", told[0]), told
 
-    process = start(arguments, *TWO)
-    text, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, text
-    assert f"going on from step {stopped if stopped > 12 else 12 if len(before) >= 12 else stopped} of 24" in text
-    straight = start([*flags(tmp_path, "straight", config=MORE), *LOCAL], *TWO)
-    text, _ = straight.communicate(timeout=120)
-    assert straight.returncode == 0, text
-    assert_equal(out / "last.pt", tmp_path / "straight" / "last.pt")
-    assert [values["loss"] for values in steps(out)] == [values["loss"] for values in steps(tmp_path / "straight")]
+    saved = checkpoint.load(out / "last.pt")["step"]
+    for folder, words in ((out, f"going on from step {saved} of 24"), (straight, "24 steps of 12 lines")):
+        arguments[arguments.index("--out") + 1] = str(folder)
+        first, second = pair(arguments, monkeypatch)
+        text, _ = first.communicate(timeout=120)
+        second.communicate(timeout=120)
+        assert (first.returncode, second.returncode) == (0, 0), text
+        assert words in text
+    assert_equal(out / "last.pt", straight / "last.pt")
+    assert [values["loss"] for values in steps(out)] == [values["loss"] for values in steps(straight)]
     assert [values["step"] for values in steps(out)] == list(range(1, 25))
