@@ -130,6 +130,17 @@ def test_a_run_ends_where_all_are_together() -> None:
     config = load_config(None, ["stages=[{name: a, lines: 100, batch: 10}, {name: b, lines: 100, batch: 10}]"])
     parts = legs(config, 48)
     every_three = Chosen("local", 3)
+    growing = Chosen("local", 6, ramp=4)
+    assert [step for step in range(1, 50) if growing.meets(step)] == [
+        *range(1, 9),
+        *range(10, 17, 2),
+        20,
+        24,
+        28,
+        36,
+        42,
+        48,
+    ]
     assert [every_three.next(step, parts) for step in (1, 3, 4, 10, 11, 20, 21)] == [3, 3, 6, 10, 12, 20, 21]
     assert [Chosen().next(step, parts) for step in (1, 10, 25)] == [1, 10, 25]
 
@@ -145,7 +156,18 @@ def test_two_processes_come_to_the_same_numbers(tmp_path: Path) -> None:
 
 
 MORE = CONFIG.replace("lines: 72", "lines: 144")  # 24 steps
-LOCAL = ("--set", "comm=local", "--set", "comm.every=3", "--set", "comm.momentum=0.5", "--set", "keep.every=1000")
+LOCAL = (
+    "--set",
+    "comm=local",
+    "--set",
+    "comm.every=3",
+    "--set",
+    "comm.ramp=0",
+    "--set",
+    "comm.momentum=0.5",
+    "--set",
+    "keep.every=1000",
+)
 
 
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -180,12 +180,14 @@ def _timed(
     every = comm.chosen.every
     steps = -(-steps // every) * every
 
+    late = every << 20  # in the middle of a run, where they no longer meet oftener
+
     def go(count: int) -> None:
         for number in range(count):
             if number % every == 0:
                 world.total(torch.zeros(4))  # the word on whether to go on, and the loss
             step()
-            if comm.apart and comm.together(number + 1, count):
+            if comm.apart and comm.together(late + number + 1, late + count):
                 world.worst(0)
                 world.total(torch.zeros(2 * every))
                 comm.synchronise()

@@ -130,7 +130,7 @@ def settle(
     else:
         steps = asked.every or 1
     if name == "local":
-        chosen = Chosen("local", steps, scope, asked.momentum, asked.rate)
+        chosen = Chosen("local", steps, scope, asked.momentum, asked.rate, asked.ramp)
     else:
         chosen = Chosen("compress" if name == "compress" else "allreduce")
     if measured is not None:

@@ -41,6 +41,7 @@ class Chosen:
     scope: Literal["world", "hosts"] = "world"
     momentum: float = 0.0
     rate: float = 1.0
+    ramp: int = 0
 
     def __str__(self) -> str:
         if self.strategy != "local":
@@ -50,8 +51,18 @@ class Chosen:
 
     def next(self, step: int, legs: Sequence[Leg]) -> int:
         """The first step from ``step`` on after which all processes are together."""
-        ends = [leg.last for leg in legs if leg.last >= step]
-        return min([-(-step // self.every) * self.every, *ends[:1]])
+        ends = {leg.last for leg in legs}
+        while step not in ends and not self.meets(step):
+            step += 1
+        return step
+
+    def meets(self, step: int) -> bool:
+        """Whether all processes meet after ``step`` steps of the run: every so many, and oftener at its beginning,
+        when they learn most and part soonest: after at most the ``ramp``-th part of the steps made (0: not so)."""
+        every = self.every
+        if self.ramp:
+            every = min(every, 1 << max(0, (step // self.ramp).bit_length() - 1))
+        return step % every == 0
 
 
 class Strategy:
@@ -75,7 +86,7 @@ class Strategy:
 
     def together(self, step: int, last: int) -> bool:
         """Whether all are the same after ``step`` steps of the run, of a stretch that ends with step ``last``."""
-        return step == last or step % self.chosen.every == 0
+        return step == last or self.chosen.meets(step)
 
     def nearby(self, failed: bool) -> bool:
         """Whether one has failed of those that a step between synchronisations needs."""
