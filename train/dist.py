@@ -138,10 +138,13 @@ def joined(device: str | None, patience: float = PATIENCE) -> Iterator[World]:
         torch.set_num_threads(int(wanted) if wanted.isdecimal() else max(1, processors() // locals_))
     world = World(rank, size, local, locals_, where, patience=patience)
     if size > 1:
-        attempt, limit = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), timedelta(seconds=patience)
+        limit = timedelta(seconds=patience)
+        # After a restart the store of an agent is the old one, with the addresses of processes that are no more. Without
+        # it each start has a store of its own; agents that came later have then counted fewer restarts.
+        shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if shared else "0"
         try:
             store, *_ = next(rendezvous("env://", timeout=limit))
-            # After a restart the store may be the old one, with the addresses of processes that are no more.
             store = PrefixStore(f"crnn-shards/{attempt}", store)
             backend = "nccl" if kind == "cuda" else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=limit)
