@@ -139,8 +139,8 @@ def joined(device: str | None, patience: float = PATIENCE) -> Iterator[World]:
     world = World(rank, size, local, locals_, where, patience=patience)
     if size > 1:
         limit = timedelta(seconds=patience)
-        # After a restart the store of an agent is the old one, with the addresses of processes that are no more. Without
-        # it each start has a store of its own; agents that came later have then counted fewer restarts.
+        # After a restart the store of an agent is the old one, with the addresses of processes that are no more.
+        # Otherwise each start has a store of its own, and agents that came later have counted fewer restarts.
         shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if shared else "0"
         try:
