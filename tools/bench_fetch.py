@@ -1,0 +1,204 @@
+"""How fast shards come from a web server, fetched and verified as in training, beside curl of the same files.
+
+    python -m tools.bench_fetch --json figures.json
+
+Needs `nginx` and `curl`; both ends are on this machine, over the loopback, so that they share its cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gen.command import Parser
+from gen.contract import BLOCK_BYTES, Block
+from gen.errors import UserError
+from tools.bench import run
+from tools.bench_gen_run import machine
+from tools.bench_loader import table
+from train.cache import remote_place
+
+CONNECTIONS = (1, 8)
+_NGINX = """
+daemon off; {user} worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+    access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
+    fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    sendfile on; tcp_nopush on;
+    server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+Shards = list[tuple[str, list[Block]]]
+
+
+def program(name: str, package: str) -> str:
+    """Where a program is. Raises `UserError`."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise UserError(f"{name} is not installed, and this bench needs it: apt-get install {package}")
+    return found
+
+
+@contextmanager
+def served(root: Path, folder: Path) -> Iterator[str]:
+    """nginx with the files below ``root``; its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    user = "user root;" if os.geteuid() == 0 else ""  # else it may not enter a temporary folder
+    config, log = folder / "nginx.conf", folder / "error.log"
+    config.write_text(_NGINX.format(user=user, folder=folder, port=port, root=root), encoding="utf-8")
+    words = [program("nginx", "nginx-light"), "-p", str(folder), "-c", str(config), "-e", str(log)]
+    process = subprocess.Popen(words)
+    try:
+        for _ in range(500):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            if process.poll() is not None:
+                raise UserError(f"nginx does not start: {log.read_text(encoding='utf-8').strip()}")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def make_shards(root: Path, count: int, size: int) -> Shards:
+    """Files of noise, as large as shards, and their blocks: what is in them matters to nobody here."""
+    rng = np.random.Generator(np.random.Philox(key=np.array([1, size], np.uint64)))
+    shards = []
+    for number in range(count):
+        data = rng.bytes(size)
+        name = f"train-{number:06d}"
+        (root / f"{name}.tar").write_bytes(data)
+        cuts = range(0, size, BLOCK_BYTES)
+        parts = [(cut, data[cut : cut + BLOCK_BYTES]) for cut in cuts]
+        shards.append((name, [Block(cut, len(part), 0, 1, hashlib.sha256(part).hexdigest()) for cut, part in parts]))
+    return shards
+
+
+def ours(url: str, shards: Shards, connections: int, folder: Path) -> None:
+    """Every block into a cache that is empty, verified: what a run does in its first pass."""
+    place = remote_place(url, folder / "cache", 1 << 40)
+    blocks = [(name, block) for name, parts in shards for block in parts]
+    with ThreadPoolExecutor(connections) as pool:
+        for _ in pool.map(lambda each: place.open(*each), blocks):
+            pass
+
+
+def curl(url: str, shards: Shards, connections: int, folder: Path) -> None:
+    """Every file, as it is."""
+    parallel = ["--parallel", "--parallel-immediate", "--parallel-max", str(connections)] if connections > 1 else []
+    words = [word for name, _ in shards for word in ("-o", str(folder / f"{name}.tar"), f"{url}/{name}.tar")]
+    subprocess.run([program("curl", "curl"), "-s", "--fail", *parallel, *words], check=True)
+
+
+def curl_and_check(url: str, shards: Shards, connections: int, folder: Path) -> None:
+    """Then sha256sum, as many at once."""
+    curl(url, shards, connections, folder)
+    names = "".join(f"{folder / name}.tar\0" for name, _ in shards)
+    words = ["xargs", "-0", "-n", "1", "-P", str(connections), program("sha256sum", "coreutils")]
+    subprocess.run(words, input=names.encode(), stdout=subprocess.DEVNULL, check=True)
+
+
+WAYS: dict[str, tuple[str, Callable[[str, Shards, int, Path], None]]] = {
+    "ours": ("ours: blocks, cached, sha256 of each verified", ours),
+    "curl": ("curl, not verified", curl),
+    "curl_sha256": ("curl, then sha256sum", curl_and_check),
+}
+
+
+def spent() -> float:
+    """CPU seconds of this process and of the programs that it has run to their end."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def once(way: str, url: str, shards: Shards, connections: int) -> dict[str, float]:
+    """``mb_per_s``, and ``cpu_share``: CPU seconds of the client for each second."""
+    with tempfile.TemporaryDirectory(prefix="bench-fetch-") as folder:
+        cpu, begin = spent(), time.perf_counter()
+        WAYS[way][1](url, shards, connections, Path(folder))
+        seconds, used = time.perf_counter() - begin, spent() - cpu
+    total = sum(block.bytes for _, blocks in shards for block in blocks)
+    return {"mb_per_s": total / seconds / 1e6, "cpu_share": used / seconds, "cpu_s_per_gb": used / total * 1e9}
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything, printed as well. Raises `UserError`."""
+    for name in ("shards", "megabytes", "rounds"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} {getattr(options, name)}: give at least 1")
+    for name, package in (("nginx", "nginx-light"), ("curl", "curl")):
+        program(name, package)
+    about = machine()
+    print(" · ".join(f"{name} {value}" for name, value in about.items() if value))
+    found: dict[str, dict[str, list[dict[str, float]]]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-fetch-") as folder:
+        root, own = Path(folder, "root"), Path(folder, "nginx")
+        for path in (root, own):
+            path.mkdir()
+        Path(folder).chmod(0o755)
+        shards = make_shards(root, options.shards, round(options.megabytes * 1e6))
+        with served(root, own) as url:
+            for number in range(-1, options.rounds):  # the one before the first fills the file cache
+                for connections in CONNECTIONS:
+                    for way in WAYS:
+                        figures = once(way, url, shards, connections)
+                        if number >= 0:
+                            found.setdefault(way, {}).setdefault(str(connections), []).append(figures)
+    medians = {
+        way: {count: {key: float(statistics.median(run[key] for run in runs)) for key in runs[0]}
+              for count, runs in counts.items()}
+        for way, counts in found.items()
+    }  # fmt: skip
+    print("\n" + "\n".join(lines(medians, options)))
+    return {**medians, "machine": about, "shards": options.shards, "megabytes": options.megabytes}
+
+
+def lines(figures: dict[str, dict[str, dict[str, float]]], options: argparse.Namespace) -> list[str]:
+    """The table for people."""
+    head = [f"{options.shards} shards of {options.megabytes:g} MB, nginx over the loopback"]
+    for count in CONNECTIONS:
+        head += [f"MB/s, {count} connection{'s' * (count > 1)}", "CPU share", "CPU-s per GB"]
+    rows = []
+    for way, counts in figures.items():
+        row = [WAYS[way][0]]
+        for each in counts.values():
+            row += [f"{each['mb_per_s']:,.0f}", f"{each['cpu_share']:.0%}", f"{each['cpu_s_per_gb']:.2f}"]
+        rows.append(row)
+    return table(head, rows)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = Parser(prog="python -m tools.bench_fetch", description="How fast shards are fetched and verified.")
+    result.add_argument("--shards", type=int, default=8, help="how many (8)")
+    result.add_argument("--megabytes", type=float, default=72.0, help="of each (72: 10,000 lines)")
+    result.add_argument("--rounds", type=int, default=3, help="of which medians are taken (3)")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), argv, measure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
