@@ -143,9 +143,9 @@ def once(way: str, url: str, shards: Shards, connections: int) -> dict[str, floa
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Everything, printed as well. Raises `UserError`."""
-    for name in ("shards", "megabytes", "rounds"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: give at least 1")
+    for name, least in (("shards", 1), ("megabytes", 0.1), ("rounds", 1)):
+        if not getattr(options, name) >= least:
+            raise UserError(f"--{name} {getattr(options, name):g}: give at least {least}")
     for name, package in (("nginx", "nginx-light"), ("curl", "curl")):
         program(name, package)
     about = machine()
