@@ -5,6 +5,7 @@ python -m pytest tests/test_train_comm.py
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,7 +20,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_set import ROOT
+from shard_set import CHARS, make_set
+from small_set import ROOT, font_files
 from train_runs import CONFIG, assert_equal, flags, start, steps
 
 from gen.errors import UserError
@@ -231,3 +233,60 @@ def test_stopped_lost_and_gone_on_is_the_same_to_the_bit(tmp_path: Path, monkeyp
     assert_equal(out / "last.pt", straight / "last.pt")
     assert [values["loss"] for values in steps(out)] == [values["loss"] for values in steps(straight)]
     assert [values["step"] for values in steps(out)] == list(range(1, 25))
+
+
+def test_a_bad_shard_between_two_synchronisations_takes_all_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two processes meets it; both make the steps since they last met again, without it, and none is lost."""
+    folder = make_set(tmp_path / "set", {"train": 240}, shard_size=12)
+    shard = sorted(folder.glob("train-*.tar"))[7]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 255
+    shard.write_bytes(bytes(data))
+    charset = tmp_path / "shards.txt"
+    charset.write_text("\n".join(CHARS.chars) + "\n", encoding="utf-8")
+    config = CONFIG.replace(CONFIG[CONFIG.index("stages:") :], "stages: [{name: full, lines: 240, batch: 12}]")
+    arguments = [*flags(tmp_path, data=str(folder), config=config), "--charset", str(charset), *LOCAL]
+    first, second = pair([*arguments, "--set", "comm.every=20", "--skip-bad-shards", "1"], monkeypatch)
+    text, _ = first.communicate(timeout=120)
+    second.communicate(timeout=120)
+    assert (first.returncode, second.returncode) == (0, 0), text
+    assert [values["step"] for values in steps(tmp_path / "run")] == list(range(1, 21))
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["excluded"] == [[str(folder), shard.stem]]
+
+
+SHORT = """
+model: {widths: [16, 32, 64, 96], depths: [0, 1, 1, 1], dim: 64}
+data: {workers: 0, val: 1000}
+keep: {every: 1000, validate: 1000}
+learning: {ema: 0.98}
+stages:
+  - {name: glyphs, lines: 7200, loss: frames, lr: 4.0e-3, batch: 24, warmup: 20, sets: &easy ["corpus.length.below=[9]", "layout.sizes=[25,31]"]}
+  - {name: full, lines: 16800, lr: 3.0e-3, batch: 24, warmup: 20, sets: *easy}
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["allreduce", "compress", "local"])
+def test_forty_characters_are_learned_by_each_strategy(
+    tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task of tests/test_train_learns.py on two processes: 2,000 lines that none of them has seen."""
+    arguments = [*flags(tmp_path, config=SHORT), "--set", f"comm={strategy}", "--set", "comm.every=64"]
+    first, second = pair(arguments, monkeypatch)
+    text, _ = first.communicate(timeout=900)
+    second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), text
+    report = tmp_path / "report.json"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "train.evaluate", "--weight-path", str(tmp_path / "run" / "weights.pt")),
+            *("--data", "gen:gen-default", "--fonts", *font_files(), "--num", "1000", "--json", str(report)),
+            *("--set", "corpus.length.below=[9]", "--set", "layout.sizes=[25,31]"),
+        ],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    result = json.loads(report.read_text(encoding="utf-8"))
+    assert result["lines"] == 2000
+    assert result["line_accuracy"] >= 0.9, result["line_accuracy"]
