@@ -5,10 +5,15 @@ N ?= 20k
 OUT ?= shards
 RUN ?= runs/first
 IMAGES ?= infer/samples
+STATE ?= $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/crnn-shards
+WEIGHTS ?= infer/weights
+CONFIG ?= train-weights
+PROCESSES ?= 2
+LINES ?= 5000
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help read serve shards train fonts setup torch dev check lint types imports test test-fast test-long clean
+.PHONY: help read serve shards train weights fonts setup torch dev check lint types imports test test-fast test-long clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +30,15 @@ shards: setup fonts  ## install, fetch the fonts, generate N images (20k) into O
 train: torch  ## train on the shards in OUT into RUN (runs/first); again: goes on
 	@test -e $(OUT)/horizontal/manifest.json || $(MAKE) shards
 	$(BIN)/python -m train --data $(OUT) --out $(RUN)
+
+weights: torch fonts  ## train WEIGHTS (infer/weights) from fonts alone, six hours of two cores; again: goes on
+	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m train --config $(CONFIG) \
+	    --data gen:gen-default=0.6 --data gen:gen-classic=0.4 --out "$(STATE)/weights"
+	$(BIN)/python -m infer.export --weight-path "$(STATE)/weights/weights.pt" --out "$(WEIGHTS)/lines.onnx"
+	$(BIN)/python -m infer.export --weight-path "$(STATE)/weights/weights.pt" --out "$(WEIGHTS)/lines-int8.onnx" --int8
+	$(BIN)/python -m tools.eval_matrix --weight-path "$(WEIGHTS)/lines-int8.onnx" --lines $(LINES) --per-font 0 \
+	    --json "$(STATE)/weights/matrix.json" --markdown "$(WEIGHTS)/matrix.md"
+	$(BIN)/python -m tools.loss_curve "$(STATE)/weights/metrics.jsonl" -o "$(WEIGHTS)/loss.svg"
 
 fonts: setup  ## fetch what is missing of the 25 fonts
 	$(BIN)/python -m tools.fetch_fonts
@@ -47,7 +61,7 @@ $(BIN)/.serve: setup.py | $(BIN)/.installed
 	@touch $@
 
 $(BIN)/.torch: setup.py | $(BIN)/.installed
-	$(BIN)/python -m pip install -q 'torch==2.13.0' -e '.[train]'
+	$(BIN)/python -m pip install -q 'torch==2.13.0' -e '.[train,infer]'
 	@touch $@
 
 $(BIN)/.dev: setup.py | $(BIN)/.installed

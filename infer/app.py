@@ -104,7 +104,7 @@ class Service:
     async def read(self, request: Request, parse: Callable[[str, bytes], Sequence[Item]]) -> list[Outcome]:
         """The outcome for each image of a request. Raises `HTTPException`."""
         if request.url.query:
-            raise HTTPException(422, f"query: nothing is expected there; {request.url.query[:60]!r} belongs in the body")
+            raise HTTPException(422, f"query: nothing is read there; {request.url.query[:60]!r} belongs in the body")
         async with self.intake.receive(request) as body:
             kind = request.headers.get("content-type", "")
             items = await asyncio.to_thread(parse, kind, body) if len(body) > AT_ONCE else parse(kind, body)

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from gen.errors import UserError
 from train.description import INPUTS
 from train.packed import COLUMNS
 
@@ -36,7 +35,7 @@ LIMIT = 63
 
 def quantise(model: Any, batches: Batches) -> Any:
     """The network of `infer.export`, whose tensors are in single precision, in 8-bit integers; ``batches``: prepared
-    lines uint8 [1, 1, 32, W] to take the ranges from. Raises `UserError` when nothing is read in any of them."""
+    lines uint8 [1, 1, 32, W] to take the ranges from."""
     feeds = [dict(zip(INPUTS, (images, np.zeros(_classes(model), np.float32)))) for images in batches]
     reach = _reach(model, feeds)
     with tempfile.TemporaryDirectory(prefix="quantise-") as folder, _silent():
@@ -86,7 +85,8 @@ def _product(model: Any) -> tuple[Any, Any]:
 
 
 def _reach(model: Any, feeds: Sequence[dict[str, Any]]) -> float:
-    """The largest number in the features of a line, the mean over lines."""
+    """The largest number in the features of a line, the mean over lines; 1, which none of a unit vector is beyond, when
+    nothing is read in any of them."""
     name = _product(model)[0].input[0]
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
@@ -94,9 +94,7 @@ def _reach(model: Any, feeds: Sequence[dict[str, Any]]) -> float:
     probe.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
     found = [np.abs(features).max() for feed in feeds for features in session.run([name], feed) if features.size]
-    if not found:
-        raise UserError("nothing is read in any of the lines to take ranges from: give other --data, or no --int8")
-    return float(np.mean(found))
+    return float(np.mean(found)) if found else 1.0
 
 
 def _quantise_matrix(model: Any, reach: float) -> None:
