@@ -5,7 +5,7 @@
 allreduce averages the gradients of every step (DDP); compress does so in half precision. With local each process, or
 each host, goes its own way for ``every`` steps; then the changes of the parameters since the last time are averaged
 (local SGD, Stich 2019; with momentum: DiLoCo, Douillard et al. 2023), in half precision. Sent by a host, of N, for
-P parameters: 8 P (N - 1) / N bytes a step, half of it, or 4 P (N - 1) / N every so many steps.
+P parameters: 8 P (N - 1) / N bytes a step, half of it, or 4 P (N - 1) / N at each synchronisation.
 
 Adam's moments are each process's own and never averaged: when a checkpoint is written, the first process collects
 them, 8 P bytes from every other. So writing one changes nothing, and a run may be stopped at any synchronisation and

@@ -52,7 +52,7 @@ class Loop:
         self._reader = copy.deepcopy(learner.net)  # holds the averaged parameters while they read
         self._ledger = Ledger(world, setting.out)
         self._record: Record | None = None
-        self._stop = 0  # the signal that asked for it
+        self._asked = self._stop = 0  # the signal that asks this process to stop; that for which all do
         self._saved = -1
         self._comm: tuple[int, dict[str, Any]] = -1, {}  # what the processes have of their own, and at which step
         self._failure: UserError | None = None
@@ -118,7 +118,10 @@ class Loop:
         self._record = record
         with handled(self.ask_to_stop):
             for leg in self.setting.legs:
-                while self.step < min(leg.last, self.setting.steps) and not self._stop:
+                while self.step < min(leg.last, self.setting.steps):
+                    self._stop = self.world.worst(self._asked)
+                    if self._stop:
+                        break
                     self._run_leg(leg, validation)
             self._settle()
             self._write(self.save)
@@ -130,13 +133,13 @@ class Loop:
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """A signal handler: the step under way is finished and the state saved."""
-        self._stop = number
+        self._asked = number
 
     def _run_leg(self, leg: Leg, validation: Validation | None) -> None:
         """Steps of a stage until its end, a signal, or a bad shard, after which it is called again."""
         setting, world = self.setting, self.world
         sources, weights = self._open(leg)
-        data = setting.config.data
+        data, keep, comm = setting.config.data, setting.config.keep, self.learner.comm
         plan = Plan(
             sources, weights, seed=setting.config.seed * 1000 + leg.number, batch=leg.batch,
             lanes=data.lanes, window=data.window,
@@ -145,7 +148,7 @@ class Loop:
         batches = loader(
             sources, plan, world.rank, world.size, first, last, setting.codec, setting.image, setting.workers
         )
-        keep, comm, target = setting.config.keep, self.learner.comm, leg.first + last
+        target = leg.first + last
         if self.step == leg.first:
             comm.begin_stage()
         since, begin = self.step, time.perf_counter()
@@ -221,8 +224,7 @@ class Loop:
             sources, weights = open_stage(given, leg.stage, hard, setting.config.seed * 1000 + leg.number)
             boxes = leg.stage.loss == "frames"
             if self.step == leg.first or boxes:
-                for note in check_labels(sources, setting.codec, self.learner.net, boxes):
-                    self._say(note)
+                self._say(*check_labels(sources, setting.codec, self.learner.net, boxes))
             return sources, weights
 
         setting.given, (sources, weights) = open_agreed(setting.given, setting.skip, self.world, attempt)
@@ -230,15 +232,15 @@ class Loop:
             self._say(f"stage {leg.stage.name}: lines of {', '.join(source.name for source in sources)}")
         if setting.config.data.balance:
             sources, notes = balance(sources, setting.config.data.balance)
-            for note in notes if self.step == leg.first else ():
-                self._say(note)
+            if self.step == leg.first:
+                self._say(*notes)
         return sources, weights
 
     def _next(self, batches: Iterator[Batch], may_stop: bool) -> tuple[Batch | None, int]:
         """The next batch, and this process's word on whether to go on."""
         if self._failure is not None:
             return None, FAILED
-        if self._stop and may_stop:
+        if self._asked and may_stop:
             return None, STOPPED
         try:
             return next(batches), GOING
@@ -250,7 +252,6 @@ class Loop:
         """What all processes do when one of them cannot, or is not to, go on."""
         failure, self._failure = self._failure, None
         if status == STOPPED:
-            self._stop = max(self.world.gather(self._stop))
             return
         try:
             given = without_bad(self.setting.given, failure, self.setting.skip, self.world)
@@ -270,9 +271,10 @@ class Loop:
             if self._record is not None:
                 self._write(partial(self._record.step, values))
 
-    def _say(self, text: str) -> None:
+    def _say(self, *lines: str) -> None:
         if self._record is not None:
-            self._record.say(text)
+            for line in lines:
+                self._record.say(line)
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write a file. When that fails, no process begins another step, and the state is saved if it can be."""
