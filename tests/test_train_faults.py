@@ -115,21 +115,19 @@ def test_a_host_that_is_gone_for_good(tmp_path: Path, hosts: Pair, nodes: str) -
         try:
             reached, begin = step(first), time.monotonic()
             until(lambda: "lost touch" in first.said(), first)
+            until(lambda: "lost touch" in second.said())
             waited = time.monotonic() - begin
-            codes = first.end(), second.end()
+            code = first.end()
         finally:
-            second.host.restore()
-    assert waited < 2 * PATIENCE + 60  # it does not wait for ever; how long is for the time-out to say
+            second.host.restore()  # its agent waits for the lost host as long as TCP does, a quarter of an hour
+    assert waited < 2 * PATIENCE + 60  # not for ever: how long exactly is for the time-out to say
     for agent, rank, other in ((first, 0, second), (second, 1, first)):
-        if rank == 0 or "lost touch" in agent.said():  # the second agent may be the first to give up, and end its rank
-            told = agent.said()
-            assert f"rank {rank} lost touch with the others at step" in told
-            assert other.host.address in told
-    assert codes[1] != 0
+        assert f"rank {rank} lost touch with the others at step" in agent.said()
+        assert other.host.address in agent.said()
     if nodes == "2":
-        assert codes[0] != 0
+        assert code != 0
     else:
-        assert codes[0] == 0, first.said()
+        assert code == 0, first.said()
         (went_on,) = resumed(first)
         assert reached - EVERY <= went_on < STEPS
         assert "on 1 process" in first.said()

@@ -33,7 +33,7 @@ from train.optim import make_optimizer
 
 CLASSES = 30_656
 FORWARD = 1 / 3  # of a step's time
-WARM = 3  # steps; in the second DDP deals its buckets anew
+WARM = 2  # steps; in the second DDP has dealt its buckets anew
 PATIENCE = 120.0  # seconds
 
 
