@@ -50,8 +50,8 @@ def read_batch(
     step: int,
     rows: int,
 ) -> list[str]:
-    """Lines as one batch, padded by ``room`` or more to a multiple of ``step``, and filled up to ``rows`` rows that nobody
-    looks at."""
+    """Lines as one batch, padded by ``room`` or more to a multiple of ``step``, and filled up to ``rows`` rows, which
+    nobody looks at."""
     images, widths = pad_batch(lines, room, step)
     x = normalise(torch.from_numpy(images).to(device).float())
     if len(lines) < rows:
