@@ -19,7 +19,9 @@ import torch
 from infer_weights import make_weights
 from PIL import Image
 from service import service
+from torch.distributed.run import get_args_parser as torchrun_parser
 
+from gen.cli import parser as gen_parser
 from gen.fonts import Font
 from infer.server import parser as server_parser
 from tests.conftest import HAN, small_charset
@@ -48,6 +50,23 @@ def test_the_make_targets_exist() -> None:
             done = subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
     assert "shards" in subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_commands_of_clusters_have_flags_that_exist() -> None:
+    blocks = [
+        re.findall(r"```(?:bash|yaml)\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+        for name in ("README.md", "README.zh-CN.md")
+    ]
+    ours, theirs = ([re.sub(r"\s+#.*", "", block) for block in each] for each in blocks)
+    assert ours == theirs
+    gen = re.findall(r"python -m gen ([^'\"\n]*)", "\n".join(ours))
+    assert len(gen) == 3
+    for flags in gen:
+        gen_parser().parse_args(shlex.split(flags))
+    (torchrun,) = re.findall(r"torchrun (.*)", "\n".join(ours))
+    args = torchrun_parser().parse_args(shlex.split(torchrun))
+    assert (args.module, args.training_script) == (True, "train")
+    train_parser().parse_args(args.training_script_args)
 
 
 def make_foreign_data(folder: Path) -> None:

@@ -46,7 +46,7 @@ class Chosen:
     def __str__(self) -> str:
         if self.strategy != "local":
             return self.strategy
-        outer = f" with momentum {self.momentum:g} and rate {self.rate:g}" if self.momentum or self.rate != 1 else ""
+        outer = f" with momentum {self.momentum:g} and rate {self.rate:g}" if self.momentum else ""
         return f"local, between {'hosts' if self.scope == 'hosts' else 'processes'} every {self.every} steps{outer}"
 
     def next(self, step: int, legs: Sequence[Leg]) -> int:
