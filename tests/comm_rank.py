@@ -16,15 +16,15 @@ from train.config import Comm, Learning, Lite, Stage
 from train.dist import World, joined
 from train.loss import Classes
 from train.model import build
-from train.objective import Learner, Objective
+from train.objective import Learner, Objective, Precision
 
 STAGE = Stage(name="test", lines=1, lr=4e-3, warmup=1)
 
 
-def learner(world: World, chosen: Chosen) -> Learner:
+def learner(world: World, chosen: Chosen, precision: Precision = "fp32") -> Learner:
     torch.manual_seed(1 + world.rank)  # that all begin alike is the strategy's doing
     net = build(Lite(widths=(8, 8, 16, 16), depths=(0, 1, 0, 1), dim=16), 43)
-    return Learner(net, Learning(negatives=0, precision="fp32"), world, 1, chosen)
+    return Learner(net, Learning(negatives=0, precision=precision), world, 1, chosen)
 
 
 def step(it: Learner, number: int) -> float:
@@ -60,6 +60,22 @@ def gradients(world: World) -> None:
         assert torch.equal(halves[0], halves[1])
 
 
+def scaled(world: World) -> None:
+    """Where the loss is scaled for float16, gradients keep their size, and the scaler learns of those too large."""
+    norms = []
+    for chosen in (Chosen(), Chosen("compress")):
+        it = learner(world, chosen, "fp16")
+        it.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+        lines = noise(6, 43, 96 + 32 * world.rank, 4)
+        norms.append(float(it.step(lines, STAGE, 40, 0, 0)[1]))
+        it.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+        before = numbers(it)
+        step(it, 1)
+        assert torch.equal(numbers(it), before), chosen
+        assert it.scaler.get_scale() < 2.0**40, chosen
+    assert abs(norms[1] - norms[0]) < 0.01 * norms[0], norms
+
+
 def averages(world: World) -> None:
     """Changes are averaged, those before count by the momentum (Nesterov), in double precision here."""
     for momentum, rate in ((0.0, 1.0), (0.9, 0.7)):
@@ -87,6 +103,7 @@ def averages(world: World) -> None:
 def goes_back_and_on(world: World) -> None:
     """After `undo` the same steps give the same; so they do in another process, and fewer take the mean moments."""
     it = learner(world, Chosen("local", 2, "world", 0.5))
+    assert "moments" not in it.comm.state()
 
     def two(it: Learner) -> Tensor:
         for number in (2, 3):
@@ -155,6 +172,6 @@ def choice(world: World) -> None:
 
 if __name__ == "__main__":
     with joined("cpu", 30) as world:
-        for check in (gradients, averages, goes_back_and_on, hosts, learns, choice):
+        for check in (gradients, scaled, averages, goes_back_and_on, hosts, learns, choice):
             check(world)
     print("all well\n", end="", flush=True)

@@ -123,6 +123,7 @@ def test_settings_of_comm() -> None:
         ("comm.every=0", "comm.every 0"),
         ("comm.momentum=1", "comm.momentum 1"),
         ("comm.patience_s=0", "comm.patience_s 0"),
+        ("comm.patience_s=1e15", "comm.patience_s .1e15"),
     ):
         with pytest.raises(UserError, match=words):
             load_config(None, [text])

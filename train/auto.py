@@ -165,7 +165,7 @@ def noise(lines: int, classes: int, width: int = 320, characters: int = 11) -> B
     return Batch(
         torch.from_numpy(rng.integers(0, 256, (lines, 1, 32, width), np.uint8)),
         torch.full((lines,), width),
-        torch.from_numpy(rng.integers(1, classes, lines * characters)),
+        torch.from_numpy(rng.integers(1, max(2, classes), lines * characters)),
         torch.full((lines,), characters),
         torch.linspace(14, width - 14, characters).repeat(lines),
         ("",) * lines,

@@ -141,7 +141,7 @@ def train(args: argparse.Namespace, config: TrainConfig, world: World) -> int:
         partial(measure_net, world, net.to(world.device), config.learning, codec.classes, lines),
     )  # fmt: skip
     learner = Learner(net, config.learning, world, config.seed, chosen)
-    setting.limit = chosen.next(setting.limit, stages) if setting.limit else None
+    setting.limit = chosen.next(setting.steps, stages) if setting.limit else None
     loop = Loop(setting, learner, world)
     notes += loop.resume(values) if values else []
     for note in [*notes, *told]:

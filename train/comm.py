@@ -74,14 +74,14 @@ class Strategy:
     def __init__(self, chosen: Chosen, world: World, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.chosen, self.world, self.net, self.optimizer = chosen, world, net, optimizer
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module to train through, which holds the network."""
+    def wrap(self, module: nn.Module, scaled: bool = False) -> nn.Module:
+        """The module to train through, which holds the network. ``scaled``: its loss is, for gradients in float16."""
         if self.world.size == 1:
             return module
         ddp = _ddp(module, self.world, None)
         if self.chosen.strategy == "compress":
             # torch wants its own annotations of a hook, or none
-            ddp.register_comm_hook(self.world.size, lambda size, bucket: _half_hook(size, bucket))
+            ddp.register_comm_hook(self.world.size, lambda size, bucket: _half_hook(size, scaled, bucket))
         return ddp
 
     def together(self, step: int, last: int) -> bool:
@@ -139,7 +139,7 @@ class Local(Strategy):
         self._outer = torch.zeros_like(flat(self._parameters)) if chosen.momentum else None
         self._mark()
 
-    def wrap(self, module: nn.Module) -> nn.Module:
+    def wrap(self, module: nn.Module, scaled: bool = False) -> nn.Module:
         return module if self._alone else _ddp(module, self.world, self._group)
 
     def nearby(self, failed: bool) -> bool:
@@ -187,7 +187,8 @@ class Local(Strategy):
 
     def state(self) -> dict[str, Any]:
         result: dict[str, Any] = {} if self._outer is None else {"outer": self._outer.cpu()}
-        if self.world.rank in self._heads and len(self._heads) > 1:
+        noted = bool(self.optimizer.state)  # not before the first step
+        if noted and self.world.rank in self._heads and len(self._heads) > 1:
             own = flat(self.moments())
             all_ = [torch.empty_like(own) for _ in self._heads] if self.world.first else None
             dist.gather(own, all_, 0, group=self._between)
@@ -232,12 +233,14 @@ def _ddp(module: nn.Module, world: World, group: Any) -> DistributedDataParallel
         return DistributedDataParallel(module, devices, broadcast_buffers=False, process_group=group)
 
 
-def _half_hook(size: int, bucket: Any) -> Any:
+def _half_hook(size: int, scaled: bool, bucket: Any) -> Any:
     """Average a bucket of gradients of ``size`` processes in float16. With 30,656 classes nine in ten numbers of the
     class matrix's gradient are below what float16 holds with all its digits; scaled up they are above. Those that are
-    then too large, from 64 on, are clipped, as the whole gradient is soon after."""
-    buffer, limit = bucket.buffer(), torch.finfo(torch.float16).max / size
-    half = (buffer * (GRADIENTS / size)).clamp_(-limit, limit).half()
+    then too large, from 32 on, are clipped, as the whole gradient is soon after. Of a ``scaled`` loss they are large
+    enough as they are, and one that is too large becomes infinite, from which the scaler learns of it."""
+    factor, limit = (1.0, math.inf) if scaled else (GRADIENTS, HALF_MAX / size)
+    buffer = bucket.buffer()
+    half = (buffer * (factor / size)).clamp_(-limit, limit).half()
     work = dist.all_reduce(half, async_op=True)
     assert work is not None
-    return work.get_future().then(lambda done: buffer.copy_(done.value()[0]).div_(GRADIENTS))
+    return work.get_future().then(lambda done: buffer.copy_(done.value()[0]).div_(factor))

@@ -128,7 +128,7 @@ class Comm:
     ramp: Number = 8
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     rate: Annotated[float, Field(gt=0, le=2)] = 1.4142
-    patience_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 180.0  # for a process that does not answer
+    patience_s: Annotated[float, Field(ge=1, le=86_400)] = 180.0  # for a process that does not answer
 
 
 @dataclass(frozen=True, config=STRICT)

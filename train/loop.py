@@ -267,7 +267,9 @@ class Loop:
 
     def _settle(self) -> None:
         """Look at the losses of the steps before, which the device has computed by now, and write them down."""
-        for values in self._ledger.settle(self.learner.scaler.is_enabled(), self._saved):
+        with self.world.doing(f"step {self.step}, its losses"):
+            told = self._ledger.settle(self.learner.scaler.is_enabled(), self._saved)
+        for values in told:
             if self._record is not None:
                 self._write(partial(self._record.step, values))
 

@@ -66,7 +66,7 @@ class Learner:
             torch.set_float32_matmul_precision("high")
         self.negatives = learning.negatives if learning.negatives is not None else (0 if cuda else NEGATIVES)
         self.comm = strategy(chosen or Chosen(), world, self.net, self.optimizer)
-        module = self.comm.wrap(Objective(self.net, self.precision))
+        module = self.comm.wrap(Objective(self.net, self.precision), self.scaler.is_enabled())
         self.objective = torch.compile(module, dynamic=True) if learning.compile else module
 
     def step(self, batch: Batch, stage: Stage, steps: int, step: int, seed_step: int) -> tuple[Tensor, Tensor, float]:
