@@ -47,6 +47,11 @@ def test_without_nginx(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert "nginx is not installed, and this bench needs it: apt-get install nginx-light" in capsys.readouterr().err
 
 
-def test_no_shards(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_fetch.main(["--shards", "0"]) == 2
-    assert "--shards 0: give at least 1" in capsys.readouterr().err
+def test_what_cannot_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, told in (
+        (["--shards", "0"], "--shards 0: give at least 1"),
+        (["--megabytes", "nan"], "--megabytes nan: give at least 0.1"),
+        (["--megabytes", "inf"], "--megabytes inf: give at most 10,000"),
+    ):
+        assert bench_fetch.main(flags) == 2
+        assert told in capsys.readouterr().err

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,18 @@ def test_nothing_is_left_after_an_error() -> None:
     assert namespaces() == []
 
 
+def test_a_network_may_end_before_one_that_was_made_later() -> None:
+    with ExitStack() as first, network(1, "1gbit") as (host,):
+        first.enter_context(network(1, "1gbit"))
+        with ExitStack() as second:
+            second.enter_context(network(1, "1gbit"))
+            first.close()
+            with network(1, "1gbit"):
+                assert len(namespaces()) == 6
+            assert host.sent() >= 0
+    assert namespaces() == []
+
+
 def test_what_a_killed_process_left_is_removed() -> None:
     code = "import os\nfrom tools.netns import network\nwith network(1, '1gbit'): os.kill(os.getpid(), 9)"
     killed = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -79,7 +92,11 @@ def test_without_tc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
 
 def test_what_cannot_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    for flags, told in ((["--hosts", "1"], "--hosts 1: give at least 2"), (["--step-ms", "0"], "--step-ms 0: give")):
+    for flags, told in (
+        (["--hosts", "1"], "--hosts 1: give at least 2"),
+        (["--step-ms", "0"], "--step-ms 0: give"),
+        (["--every", "0"], "--every 0: give at least 1"),
+    ):
         assert bench_net.main(flags) == 2
         assert told in capsys.readouterr().err
 

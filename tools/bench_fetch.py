@@ -146,6 +146,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for name, least in (("shards", 1), ("megabytes", 0.1), ("rounds", 1)):
         if not getattr(options, name) >= least:
             raise UserError(f"--{name} {getattr(options, name):g}: give at least {least}")
+    if options.megabytes > 10_000:  # a shard is held in memory while it is made
+        raise UserError(f"--megabytes {options.megabytes:g}: give at most 10,000")
     for name, package in (("nginx", "nginx-light"), ("curl", "curl")):
         program(name, package)
     about = machine()

@@ -201,6 +201,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for name, least in (("hosts", 2), ("steps", 1), ("rounds", 1), ("ranks", 1), ("lines", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name} {getattr(options, name)}: give at least {least}")
+    if options.every is not None and options.every < 1:
+        raise UserError(f"--every {options.every}: give at least 1")
     if not 1 <= options.step_ms <= 10_000:
         raise UserError(f"--step-ms {options.step_ms:g}: give from 1 to 10,000")
     parse_rate(options.rate)

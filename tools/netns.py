@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 from gen import command
@@ -109,7 +109,8 @@ def network(hosts: int, rate: str) -> Iterator[tuple[Host, ...]]:
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         raise UserError("hosts made of network namespaces need Linux and root: run this as root, by sudo for example")
     _remove_stale()
-    switch = f"{_PREFIX}-{os.getpid()}-{len(list(_ours(os.getpid())))}"  # a process may have several networks
+    names = (f"{_PREFIX}-{os.getpid()}-{number}" for number in count())  # a process may have several networks
+    switch = next(name for name in names if not (_NAMES / name).exists())
     found = tuple(Host(f"{switch}-{k}", f"{_NETWORK}.{k + 1}", f"port{k}", switch) for k in range(hosts))
     try:
         _ip("netns", "add", switch)
@@ -136,12 +137,6 @@ def _add(host: Host, rate: str) -> None:
             burst = max(_BURST, round(parse_rate(rate) / 8 * _BURST_TIME))
             bucket = ["tbf", "rate", rate, "burst", f"{burst}b", "latency", f"{_QUEUE * 1000:.0f}ms"]
             _call(_program("tc"), "-n", namespace, "qdisc", "add", "dev", interface, "root", *bucket)
-
-
-def _ours(pid: int) -> Iterator[str]:
-    """Names of the namespaces of a process's switches."""
-    if _NAMES.is_dir():
-        yield from (path.name for path in _NAMES.iterdir() if re.fullmatch(rf"{_PREFIX}-{pid}-\d+", path.name))
 
 
 def _remove_stale() -> None:
@@ -215,6 +210,8 @@ def run(options: argparse.Namespace) -> None:
     """Build it, and say what passes through a link."""
     if options.hosts < 2:
         raise UserError(f"--hosts {options.hosts}: give at least 2")
+    if not 0.1 <= options.seconds <= 3600:
+        raise UserError(f"--seconds {options.seconds:g}: give from 0.1 to 3,600")
     with network(options.hosts, options.rate) as hosts:
         for a, b in pairwise(hosts):
             before = a.sent()
