@@ -110,7 +110,8 @@ def load_packed(path: Path, charset: Charset | None = None, direction: str | Non
         tensors = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
         if COLUMNS not in tensors:
             raise UserError(
-                f"{path} has a class matrix of 8-bit numbers, which only reads: take the model without --int8"
+                f"{path} is in 8-bit integers, for python -m infer on a processor only: give the file that it was made "
+                "from (of the packaged weights: lines.onnx)"
             )
         net = build(MODEL.validate_python(description.model), description.codec.classes)
         assert isinstance(net, Lite)
