@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gen import command
 
@@ -29,7 +29,6 @@ from onnx import TensorProto, helper, numpy_helper
 from gen.charset import load_charset
 from gen.errors import UserError
 from gen.store import LocalDraft
-from infer.quantise import Batches, quantise
 from train.checkpoint import Weights, load_weights
 from train.description import INPUTS, OUTPUTS
 from train.given import Given
@@ -37,6 +36,9 @@ from train.image import pad_batch, prepare
 from train.lite import Lite
 from train.packed import COLUMNS, Reader, metadata
 from train.rendered import Ingredients
+
+if TYPE_CHECKING:
+    from infer.quantise import Batches
 
 DATA = ("gen:gen-default", "gen:gen-classic")  # ranges of 8-bit integers are taken from lines of these
 LINES = 128  # so many; the quantiser holds the chances of all of them, 220 MB with 30,656 characters
@@ -51,6 +53,8 @@ def export(weights: Weights, path: Path, lines: Batches | None = None) -> None:
     assert isinstance(weights.net, Lite)
     model = _traced(weights.net, weights.codec.classes, weights.image.height)
     if lines is not None:
+        from infer.quantise import quantise  # it needs onnxruntime, which training does not bring
+
         model = quantise(model, lines)
     _halve(model)
     if lines is None:

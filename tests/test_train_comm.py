@@ -80,11 +80,16 @@ def test_what_is_known_is_not_measured() -> None:
         (Comm(), world("a", "a"), {}, "allreduce"),
         (Comm("compress"), world("a", "b"), {}, "compress"),
         (Comm("local"), world("a"), {}, "allreduce"),
-        (Comm("local", 9), world("a", "b"), {}, "local, between processes every 9 steps"),
-        (Comm("local", 9), world("a", "a", "b", "b"), {}, "local, between hosts every 9 steps"),
-        (Comm("local", 9, "world"), world("a", "a", "b", "b"), {}, "local, between processes every 9 steps"),
-        (Comm(), world("a", "b"), kept, "local, between processes every 128 steps"),
-        (Comm("local"), world("a", "b"), kept, "local, between processes every 128 steps"),
+        (Comm("local", 9), world("a", "b"), {}, "local, between processes every 9 steps, rate 1.4142"),
+        (Comm("local", 9), world("a", "a", "b", "b"), {}, "local, between hosts every 9 steps, rate 1.4142"),
+        (
+            Comm("local", 9, "world"),
+            world("a", "a", "b", "b"),
+            {},
+            "local, between processes every 9 steps, rate 1.4142",
+        ),
+        (Comm(), world("a", "b"), kept, "local, between processes every 128 steps, rate 1.4142"),
+        (Comm("local"), world("a", "b"), kept, "local, between processes every 128 steps, rate 1.4142"),
     ):
         chosen, _, _ = auto.settle(asked, where, before, never)
         assert str(chosen) == expected
@@ -98,7 +103,7 @@ def test_what_changes_is_told() -> None:
     assert "a step takes 40 ms, to average 19.6 MB over 2 processes 163 ms, in half precision 82 ms" in told[0]
     assert "allreduce 0.41, compress 0.71, local 1.97 (every 128 steps)" in told[0]
     assert auto.settle(Comm("compress"), world("a", "b"), kept, lambda: measured)[2] == [
-        "comm was local, between processes every 128 steps up to the checkpoint and is compress from here on"
+        "comm was local, between processes every 128 steps, rate 1.4142 up to the checkpoint and is compress from here on"
     ]
 
 
@@ -198,7 +203,7 @@ def pair(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> list[subproce
 def test_stopped_lost_and_gone_on_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps apart, momentum, and checkpoints only where a signal or the end of a stage brings them."""
     out, straight = tmp_path / "run", tmp_path / "straight"
-    arguments = [*flags(tmp_path, config=MORE), *LOCAL, "--set", "comm.patience_s=5"]
+    arguments = [*flags(tmp_path, config=MORE), *LOCAL, "--set", "comm.patience_s=15"]
 
     first, second = pair(arguments, monkeypatch)
     wait_for(lambda: len(steps(out)) >= 3, first)

@@ -46,8 +46,9 @@ class Chosen:
     def __str__(self) -> str:
         if self.strategy != "local":
             return self.strategy
-        outer = f" with momentum {self.momentum:g} and rate {self.rate:g}" if self.momentum else ""
-        return f"local, between {'hosts' if self.scope == 'hosts' else 'processes'} every {self.every} steps{outer}"
+        outer = f"momentum {self.momentum:g} and rate {self.rate:g}" if self.momentum else f"rate {self.rate:g}"
+        between = "hosts" if self.scope == "hosts" else "processes"
+        return f"local, between {between} every {self.every} steps, {outer}"
 
     def next(self, step: int, legs: Sequence[Leg]) -> int:
         """The first step from ``step`` on after which all processes are together."""

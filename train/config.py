@@ -118,8 +118,8 @@ class Comm:
     ``every``: steps from one synchronisation of local to the next; null: as few as the network allows, by measuring.
     ``scope``: hosts averages gradients at every step within a host, world leaves each process alone; null: hosts where
     there are several. ``ramp``: how much oftener they meet at the beginning, see `train.comm.Chosen.meets`.
-    ``momentum`` and ``rate`` are those of the outer step (Douillard et al. 2023): 0 and 1 average; two processes that
-    met every 128 steps read as well as with all-reduce, to a point, when each average was taken 1.41 times.
+    ``momentum`` and ``rate`` are those of the outer step (Douillard et al. 2023), 0 and 1 average; rate null: see
+    `train.auto.outer_rate`.
     """
 
     strategy: Literal["auto", "allreduce", "compress", "local"] = "auto"
@@ -127,7 +127,7 @@ class Comm:
     scope: Literal["world", "hosts"] | None = None
     ramp: Number = 8
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    rate: Annotated[float, Field(gt=0, le=2)] = 1.4142
+    rate: Annotated[float, Field(gt=0, le=2)] | None = None
     patience_s: Annotated[float, Field(ge=1, le=86_400)] = 180.0  # for a process that does not answer
 
 
