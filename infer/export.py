@@ -36,6 +36,7 @@ from train.image import pad_batch, prepare
 from train.lite import Lite
 from train.packed import COLUMNS, Reader, metadata
 from train.rendered import Ingredients
+from train.source import evenly
 
 if TYPE_CHECKING:
     from infer.quantise import Batches
@@ -141,9 +142,7 @@ def calibration(weights: Weights, places: Sequence[str] = DATA, fonts: Sequence[
     share = -(-LINES // len(sources))
     result = []
     for source in sources:
-        total = share if source.blocks is None else int(source.blocks.sum())
-        ids = np.unique(np.linspace(0, total - 1, min(total, share)).astype(np.int64))
-        for item in source.read(ids.tolist()):
+        for item in source.read(evenly(source, share).tolist()):
             line = prepare(item.pixels, source.direction, weights.image)
             result.append(pad_batch([line], weights.image.room)[0])
     return result

@@ -36,7 +36,8 @@ LIMIT = 63
 def quantise(model: Any, batches: Batches) -> Any:
     """The network of `infer.export`, whose tensors are in single precision, in 8-bit integers; ``batches``: prepared
     lines uint8 [1, 1, 32, W] to take the ranges from."""
-    feeds = [dict(zip(INPUTS, (images, np.zeros(_classes(model), np.float32)))) for images in batches]
+    allowed = np.zeros(_matrix(model).dims[1], np.float32)
+    feeds = [dict(zip(INPUTS, (images, allowed))) for images in batches]
     reach = _reach(model, feeds)
     with tempfile.TemporaryDirectory(prefix="quantise-") as folder, _silent():
         path = Path(folder, "int8.onnx")
@@ -60,8 +61,8 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]
         return next(self._rest, None)
 
 
-def _classes(model: Any) -> int:
-    return int(next(tensor for tensor in model.graph.initializer if tensor.name == COLUMNS).dims[1])
+def _matrix(model: Any) -> Any:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == COLUMNS)
 
 
 def _nodes(model: Any) -> list[str]:
@@ -101,7 +102,7 @@ def _quantise_matrix(model: Any, reach: float) -> None:
     """The class matrix in integers, and its product with features that reach from -``reach`` to ``reach``. What is
     allowed is added in the same step: a pass over all classes less."""
     graph = model.graph
-    matrix = next(tensor for tensor in graph.initializer if tensor.name == COLUMNS)
+    matrix = _matrix(model)
     product, masked = _product(model)
     values = numpy_helper.to_array(matrix)
     scale = np.abs(values).max(0).clip(1e-3) / LIMIT

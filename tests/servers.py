@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,53 +13,24 @@ from ssl import SSLContext
 
 import pytest
 
-_NGINX = """
-daemon off; {user} worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log {folder}/access.log; client_body_temp_path {folder}; proxy_temp_path {folder};
-    fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    gzip on; gzip_types *;
-    server {{ listen 127.0.0.1:{port}; root {root}; {extra} }}
-}}
-"""
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def find_nginx() -> str:
-    """The program. Where it is missing the test is skipped, but fails in CI."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("nginx is not installed: apt-get install nginx-light")
-        raise AssertionError
-    return found
+from gen.errors import UserError
+from tools import nginx as tool
 
 
 @contextmanager
 def nginx(root: Path, folder: Path, extra: str = "") -> Iterator[str]:
-    """nginx with the files below ``root``; its URL. ``folder`` is for its own files; ``extra`` goes to its server."""
-    program, port = find_nginx(), free_port()
-    folder.mkdir(parents=True, exist_ok=True)
-    user = "user root;" if os.getuid() == 0 else ""  # else it could not enter the folders of tests
-    config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(user=user, folder=folder, port=port, root=root, extra=extra))
-    process = subprocess.Popen([program, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")])
+    """As `tools.nginx.nginx`, with a log of what was asked for, ``access.log``, and answers that may be compressed."""
+    find_nginx()
+    with tool.nginx(root, folder, f"access_log {folder}/access.log; gzip on; gzip_types *; {extra}") as url:
+        yield url
+
+
+def find_nginx() -> None:
+    """Where the program is missing the test is skipped, but fails in CI."""
     try:
-        for _ in range(500):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None, (folder / "error.log").read_text()
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+        tool.find_nginx()
+    except UserError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
 
 
 class Faulty:

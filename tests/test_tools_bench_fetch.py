@@ -18,7 +18,7 @@ def test_all_ways_fetch_all_bytes(tmp_path: Path) -> None:
     own.mkdir()
     shards = bench_fetch.make_shards(root, 3, bench_fetch.BLOCK_BYTES + 1000)
     assert [len(blocks) for _, blocks in shards] == [2, 2, 2]
-    with bench_fetch.served(root, own) as url:
+    with bench_fetch.nginx(root, own) as url:
         for connections in bench_fetch.CONNECTIONS:
             folder = tmp_path / str(connections)
             folder.mkdir()

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from small_set import ROOT, font_files
 from train_runs import CONFIG, assert_equal, flags, start, steps
 
 from gen.errors import UserError
+from tools.nginx import free_port
 from train import auto, checkpoint
 from train.auto import Measured
 from train.comm import Chosen
@@ -187,10 +187,7 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 def pair(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
     """A run of two processes, as a cluster's own launcher would start them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    words = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     started = []
     for rank in range(2):
         with monkeypatch.context() as patch:
@@ -233,8 +230,8 @@ def test_stopped_lost_and_gone_on_is_the_same_to_the_bit(tmp_path: Path, monkeyp
         arguments[arguments.index("--out") + 1] = str(folder)
         first, second = pair(arguments, monkeypatch)
         text, _ = first.communicate(timeout=120)
-        second.communicate(timeout=120)
-        assert (first.returncode, second.returncode) == (0, 0), text
+        other, _ = second.communicate(timeout=120)
+        assert (first.returncode, second.returncode) == (0, 0), text + other
         assert words in text
     assert_equal(out / "last.pt", straight / "last.pt")
     assert [values["loss"] for values in steps(out)] == [values["loss"] for values in steps(straight)]

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from served import QUICK, N, read
-from servers import Faulty, free_port, nginx
+from servers import Faulty, nginx
 
 from gen.contract import MANIFEST, Block
 from gen.errors import UserError
+from tools.nginx import free_port
 from train.cache import RemotePlace, remote_place
 from train.patience import Attempts, Patience, within
 from train.place import Unusable

@@ -15,6 +15,11 @@ from gen import command
 from gen.errors import UserError
 
 
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
 def run(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,

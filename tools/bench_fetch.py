@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import resource
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,55 +25,15 @@ import numpy as np
 from gen.command import Parser
 from gen.contract import BLOCK_BYTES, Block
 from gen.errors import UserError
-from tools.bench import run
+from tools.bench import run, table
 from tools.bench_gen_run import machine
-from tools.bench_loader import table
+from tools.nginx import nginx
+from tools.programs import find_program
 from train.cache import remote_place
 
 CONNECTIONS = (1, 8)
-_NGINX = """
-daemon off; {user} worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
-    fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    sendfile on; tcp_nopush on;
-    server {{ listen 127.0.0.1:{port}; root {root}; }}
-}}
-"""
+WHY = "and this bench needs it"
 Shards = list[tuple[str, list[Block]]]
-
-
-def program(name: str, package: str) -> str:
-    """Where a program is. Raises `UserError`."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        raise UserError(f"{name} is not installed, and this bench needs it: apt-get install {package}")
-    return found
-
-
-@contextmanager
-def served(root: Path, folder: Path) -> Iterator[str]:
-    """nginx with the files below ``root``; its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    user = "user root;" if os.geteuid() == 0 else ""  # else it may not enter a temporary folder
-    config, log = folder / "nginx.conf", folder / "error.log"
-    config.write_text(_NGINX.format(user=user, folder=folder, port=port, root=root), encoding="utf-8")
-    words = [program("nginx", "nginx-light"), "-p", str(folder), "-c", str(config), "-e", str(log)]
-    process = subprocess.Popen(words)
-    try:
-        for _ in range(500):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if process.poll() is not None:
-                raise UserError(f"nginx does not start: {log.read_text(encoding='utf-8').strip()}")
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def make_shards(root: Path, count: int, size: int) -> Shards:
@@ -107,14 +63,14 @@ def curl(url: str, shards: Shards, connections: int, folder: Path) -> None:
     """Every file, as it is."""
     parallel = ["--parallel", "--parallel-immediate", "--parallel-max", str(connections)] if connections > 1 else []
     words = [word for name, _ in shards for word in ("-o", str(folder / f"{name}.tar"), f"{url}/{name}.tar")]
-    subprocess.run([program("curl", "curl"), "-s", "--fail", *parallel, *words], check=True)
+    subprocess.run([find_program("curl", "curl", WHY), "-s", "--fail", *parallel, *words], check=True)
 
 
 def curl_and_check(url: str, shards: Shards, connections: int, folder: Path) -> None:
     """Then sha256sum, as many at once."""
     curl(url, shards, connections, folder)
     names = "".join(f"{folder / name}.tar\0" for name, _ in shards)
-    words = ["xargs", "-0", "-n", "1", "-P", str(connections), program("sha256sum", "coreutils")]
+    words = ["xargs", "-0", "-n", "1", "-P", str(connections), find_program("sha256sum", "coreutils", WHY)]
     subprocess.run(words, input=names.encode(), stdout=subprocess.DEVNULL, check=True)
 
 
@@ -149,7 +105,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.megabytes > 10_000:  # a shard is held in memory while it is made
         raise UserError(f"--megabytes {options.megabytes:g}: give at most 10,000")
     for name, package in (("nginx", "nginx-light"), ("curl", "curl")):
-        program(name, package)
+        find_program(name, package, WHY)
     about = machine()
     print(" · ".join(f"{name} {value}" for name, value in about.items() if value))
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
@@ -159,7 +115,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             path.mkdir()
         Path(folder).chmod(0o755)
         shards = make_shards(root, options.shards, round(options.megabytes * 1e6))
-        with served(root, own) as url:
+        with nginx(root, own) as url:
             for number in range(-1, options.rounds):  # the one before the first fills the file cache
                 for connections in CONNECTIONS:
                     for way in WAYS:

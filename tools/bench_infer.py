@@ -31,7 +31,7 @@ from gen.image import encode_image
 from gen.plan import parse_size
 from infer.recognizer import EXACT, PACKAGED, Recognizer
 from tools import bench_infer_lines, bench_infer_peers, bench_infer_run, bench_rest
-from tools.bench import run
+from tools.bench import run, table
 from tools.bench_gen_run import machine
 from tools.bench_infer_lines import WIDTHS, Line, Pen, Reader
 
@@ -48,11 +48,6 @@ CLIENTS = (1, 8, 64)
 REQUESTS = 128  # different ones
 QUICK = {"rounds": 1, "lines": "2", "images": "4", "accuracy_lines": "4", "seconds": 0.5}
 Step = Callable[[str], None]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def lines_table(figures: Mapping[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from gen.command import Parser
 from gen.errors import UserError
 from gen.plan import parse_size
-from tools.bench import run
+from tools.bench import run, table
 from tools.bench_gen_run import machine, median
 from train.codec import Codec
 from train.data import AHEAD, Batch, collate, loader
@@ -200,11 +200,6 @@ def records_table(figures: Figures) -> list[str]:
     """The part without decoding for people."""
     rows = [(RECORDS[way], f"{part['rate']:,.0f}", f"{part['ratio']:.1f}") for way, part in figures.items()]
     return table(("one process, images not decoded", "samples per CPU-second", "× stock"), rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

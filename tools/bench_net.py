@@ -25,9 +25,8 @@ import torch
 
 from gen.command import Parser
 from gen.errors import UserError
-from tools.bench import run
+from tools.bench import run, table
 from tools.bench_gen_run import machine
-from tools.bench_loader import table
 from tools.bench_net_rank import Job, Seat, Timed, work
 from tools.netns import Host, network, parse_rate
 from train.config import Comm

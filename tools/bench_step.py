@@ -11,39 +11,23 @@ import sys
 import time
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from gen import command
+from train.auto import noise
 from train.config import Crnn, Learning, Lite, Stage
-from train.data import Batch
 from train.dist import World
 from train.model import build, macs, parameter_count
 from train.objective import Learner
 
-CLASSES, WIDTH, CHARACTERS = 30_656, 320, 11
-
-
-def noise(batch: int) -> Batch:
-    """A batch of noise with labels: what a step computes does not depend on what the lines show."""
-    rng = np.random.Generator(np.random.Philox(key=np.array([1, batch], np.uint64)))
-    labels = torch.from_numpy(rng.integers(1, CLASSES, batch * CHARACTERS))
-    return Batch(
-        torch.from_numpy(rng.integers(0, 256, (batch, 1, 32, WIDTH), np.uint8)),
-        torch.full((batch,), WIDTH),
-        labels,
-        torch.full((batch,), CHARACTERS),
-        torch.linspace(14, WIDTH - 14, CHARACTERS).repeat(batch),
-        ("",) * batch,
-        np.zeros((batch, 2), np.int64),
-    )
+CLASSES, WIDTH = 30_656, 320
 
 
 def measure(model: Lite | Crnn, loss: str, batch: int, rounds: int, device: torch.device) -> tuple[float, str]:
     """Median lines a second of a network and loss, and the precision it ran in."""
     torch.manual_seed(1)
     learner = Learner(build(model, CLASSES), Learning(), World(0, 1, 0, 1, device), seed=1)
-    stage, lines = Stage(name="bench", lines=1, loss=loss), noise(batch).to(device)  # type: ignore[arg-type]
+    stage, lines = Stage(name="bench", lines=1, loss=loss), noise(batch, CLASSES, WIDTH).to(device)  # type: ignore[arg-type]
     seconds = []
     for number in range(rounds + 1):
         begin = time.perf_counter()

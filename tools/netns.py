@@ -13,7 +13,6 @@ import argparse
 import ctypes
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from gen import command
 from gen.errors import UserError
+from tools.programs import find_program
 
 INTERFACE = "eth0"  # of every host
 _PREFIX = "crnn-shards"
@@ -154,10 +154,7 @@ def _remove(name: str) -> None:
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
-        raise UserError(f"{name} is not installed, by which hosts are made: apt-get install iproute2")
-    return found
+    return find_program(name, "iproute2", "by which hosts are made")
 
 
 def _ip(*words: str) -> None:

@@ -43,7 +43,7 @@ from train.packed import PACKAGED
 from train.page import Mistake, page, percent
 from train.reading import read_lines
 from train.rendered import PREFIX, Ingredients
-from train.source import Ints, Item, Source
+from train.source import Ints, Item, Source, evenly
 
 DRAWN = 1000  # lines of each direction, when they are drawn for the purpose
 CHUNK = 1024  # lines held at a time; within them, those of like width are read together
@@ -81,10 +81,9 @@ class Evaluation:
 
 def choose(source: Source, num: int | None) -> Ints:
     """Which samples are read: the first ones of an endless source; else all, or ``num`` evenly spread; int64 [n]."""
-    if source.blocks is None:
-        return np.arange(DRAWN if num is None else num)
-    total = int(source.blocks.sum())
-    return np.unique(np.linspace(0, total - 1, min(total, num or total)).astype(np.int64))
+    if num is None:
+        num = DRAWN if source.blocks is None else int(source.blocks.sum())
+    return evenly(source, num)
 
 
 def evaluate(weights: Weights, sources: Sequence[Source], num: int | None, batch: int, device: Any) -> Evaluation:

@@ -66,3 +66,11 @@ class Source(Protocol):
     def prefetch(self, blocks: Sequence[int]) -> None:
         """Bring blocks near, soonest first; nothing to do for what is on a disk or drawn. Never raises."""
         ...
+
+
+def evenly(source: Source, count: int) -> Ints:
+    """Which ``count`` samples, int64: the first ones of an endless source, else evenly spread, or all there are."""
+    if source.blocks is None:
+        return np.arange(count)
+    total = int(source.blocks.sum())
+    return np.unique(np.linspace(0, total - 1, min(total, count)).astype(np.int64))

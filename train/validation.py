@@ -18,7 +18,7 @@ from train.image import ImageSpec, prepare
 from train.metrics import Score, Tally
 from train.model import Net
 from train.reading import read_lines
-from train.source import Source
+from train.source import Source, evenly
 
 Picture = tuple[NDArray[np.uint8], str, str]
 PICTURES = 12
@@ -35,9 +35,7 @@ class Validation:
         self._lines, self._texts, self._fonts = [], [], []
         for source in sources:
             share = max(1, count // len(sources))
-            total = share if source.blocks is None else int(source.blocks.sum())
-            ids = np.unique(np.linspace(0, total - 1, min(total, share)).astype(np.int64))[rank::world]
-            for item in source.read(ids.tolist()):
+            for item in source.read(evenly(source, share)[rank::world].tolist()):
                 self._lines.append(prepare(item.pixels, source.direction, image))
                 self._texts.append(item.text)
                 self._fonts.append((item.font, item.size))
