@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,7 +44,9 @@ def two_hosts(rate: str = "1gbit") -> Iterator[tuple[Host, Host]]:
 class Agent:
     """An agent of torchrun on a host, with one process. What they say is in ``log``."""
 
-    def __init__(self, host: Host, folder: Path, master: Host, nodes: str = "2", name: str = "", *sets: str) -> None:
+    def __init__(
+        self, host: Host, folder: Path, master: Host, nodes: str = "2", name: str = "", sets: Sequence[str] = ()
+    ) -> None:
         self.host, self.out = host, folder / "run"
         self.log = folder / f"{name or host.port}.log"
         own = f"is_host={host == master}"  # the names of this machine are not those of its imitated hosts

@@ -18,6 +18,7 @@ from tools.netns import Host
 
 pytestmark = pytest.mark.long  # a minute each
 Pair = tuple[Host, Host]
+STRATEGIES = {"allreduce": (), "local": ("comm.strategy=local", "comm.every=5")}
 LAST = "run/last.pt"
 MIDDLE = STEPS // 3
 
@@ -28,19 +29,25 @@ def hosts() -> Iterator[Pair]:
         yield found
 
 
+@pytest.fixture(scope="module", params=list(STRATEGIES))
+def comm(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(hosts: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(hosts: Pair, comm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last checkpoint of a run that nothing befell."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    pair = both(folder, hosts)
+    pair = both(folder, hosts, comm)
     with agents(*pair):
         assert [agent.end() for agent in pair] == [0, 0], pair[0].said()
     return folder / LAST
 
 
-def both(folder: Path, hosts: Pair, nodes: str = "2") -> tuple[Agent, Agent]:
+def both(folder: Path, hosts: Pair, comm: str, nodes: str = "2") -> tuple[Agent, Agent]:
     first, second = hosts
-    return Agent(first, folder, first, nodes), Agent(second, folder, first, nodes)
+    sets = STRATEGIES[comm]
+    return Agent(first, folder, first, nodes, sets=sets), Agent(second, folder, first, nodes, sets=sets)
 
 
 def resumed(agent: Agent) -> list[int]:
@@ -48,8 +55,8 @@ def resumed(agent: Agent) -> list[int]:
     return [int(number) for number in re.findall(r"going on from step (\d+)", agent.said())]
 
 
-def test_a_cut_of_twenty_seconds_is_waited_for(tmp_path: Path, hosts: Pair, undisturbed: Path) -> None:
-    pair = first, second = both(tmp_path, hosts)
+def test_a_cut_of_twenty_seconds_is_waited_for(tmp_path: Path, hosts: Pair, comm: str, undisturbed: Path) -> None:
+    pair = first, second = both(tmp_path, hosts, comm)
     with agents(*pair):
         until(lambda: step(first) >= MIDDLE, *pair)
         second.host.cut()
@@ -64,8 +71,8 @@ def test_a_cut_of_twenty_seconds_is_waited_for(tmp_path: Path, hosts: Pair, undi
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_is_started_again(tmp_path: Path, hosts: Pair, undisturbed: Path, victim: int) -> None:
-    pair = both(tmp_path, hosts)
+def test_a_killed_rank_is_started_again(tmp_path: Path, hosts: Pair, comm: str, undisturbed: Path, victim: int) -> None:
+    pair = both(tmp_path, hosts, comm)
     with agents(*pair):
         until(lambda: step(pair[0]) >= MIDDLE, *pair)
         (rank,) = pair[victim].workers()
@@ -77,13 +84,13 @@ def test_a_killed_rank_is_started_again(tmp_path: Path, hosts: Pair, undisturbed
     assert_equal(tmp_path / LAST, undisturbed)
 
 
-def test_a_host_without_power_that_comes_back(tmp_path: Path, hosts: Pair, undisturbed: Path) -> None:
-    pair = first, second = both(tmp_path, hosts)
+def test_a_host_without_power_that_comes_back(tmp_path: Path, hosts: Pair, comm: str, undisturbed: Path) -> None:
+    pair = first, second = both(tmp_path, hosts, comm)
     with agents(*pair):
         until(lambda: step(first) >= MIDDLE, *pair)
         reached = step(first)
         second.kill()
-        again = Agent(second.host, tmp_path, first.host, name="again")
+        again = Agent(second.host, tmp_path, first.host, name="again", sets=STRATEGIES[comm])
         with agents(again):
             assert [first.end(), again.end()] == [0, 0], first.said() + again.said()
     (begin,) = resumed(first)
@@ -92,11 +99,12 @@ def test_a_host_without_power_that_comes_back(tmp_path: Path, hosts: Pair, undis
     assert_equal(tmp_path / LAST, undisturbed)
 
 
-def test_a_host_that_comes_later(tmp_path: Path, hosts: Pair) -> None:
-    first = Agent(hosts[0], tmp_path, hosts[0], "1:2")
+def test_a_host_that_comes_later(tmp_path: Path, hosts: Pair, comm: str) -> None:
+    sets = STRATEGIES[comm]
+    first = Agent(hosts[0], tmp_path, hosts[0], "1:2", sets=sets)
     with agents(first):
         until(lambda: step(first) >= EVERY, first)
-        second = Agent(hosts[1], tmp_path, hosts[0], "1:2")
+        second = Agent(hosts[1], tmp_path, hosts[0], "1:2", sets=sets)
         with agents(second):
             assert [first.end(), second.end()] == [0, 0], first.said() + second.said()
     stopped = re.search(r"stopped and saved after step (\d+)", first.said())
@@ -107,8 +115,8 @@ def test_a_host_that_comes_later(tmp_path: Path, hosts: Pair) -> None:
 
 
 @pytest.mark.parametrize("nodes", ["2", "1:2"])
-def test_a_host_that_is_gone_for_good(tmp_path: Path, hosts: Pair, nodes: str) -> None:
-    pair = first, second = both(tmp_path, hosts, nodes)
+def test_a_host_that_is_gone_for_good(tmp_path: Path, hosts: Pair, comm: str, nodes: str) -> None:
+    pair = first, second = both(tmp_path, hosts, comm, nodes)
     with agents(*pair):
         until(lambda: step(first) >= MIDDLE, *pair)
         second.host.cut()
