@@ -130,7 +130,7 @@ def read(args: argparse.Namespace) -> int:
     for line in progress.missing():
         command.say(f"{PROGRAM}: {line}")
     command.say(progress.summary())
-    return int(progress.failed + len(progress.nothing) + output.failed > 0)
+    return int(progress.failed + len(progress.nothing) > 0)
 
 
 def _names(args: argparse.Namespace, stack: ExitStack) -> Names:

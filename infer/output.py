@@ -2,18 +2,17 @@
 
     python -m infer scans/ --output scans.txt --resume
 
-What an interrupted run left in F.part stays, and ``--resume`` goes on from there.
+What an interrupted run left in F.part stays, and ``--resume`` goes on from there; what failed is tried again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,13 +23,13 @@ from infer.paths import Names
 
 
 class Output:
-    """Takes records. ``kept``: of how many images there were some before; ``failed``: of those, could not be read."""
+    """Takes records. ``kept``: of how many images there were some before."""
 
     def __init__(self, file: BinaryIO, style: Format) -> None:
-        self._file, self._style = file, style
+        self.file, self._style = file, style
         self._begun = False
         self._done: Counter[bytes] = Counter()
-        self.kept = self.failed = 0
+        self.kept = 0
 
     def write(self, records: Iterable[bytes]) -> None:
         """Write what is not empty, and let it be seen at once."""
@@ -39,31 +38,27 @@ class Output:
             data = self._style.header + data
         if data:
             self._begun = True
-            self._file.write(data)
-            self._file.flush()
+            self.file.write(data)
+            self.file.flush()
 
     def finish(self) -> None:
         """An empty table has its header, too."""
         if not self._begun:
-            self._file.write(self._style.header)
-            self._file.flush()
+            self.file.write(self._style.header)
+            self.file.flush()
 
-    def take_up(self) -> None:
-        """Go on behind the whole records that are there. Raises ValueError when they are of another format."""
-        self._file.seek(0)
-        end = 0
-        for record in self._style.records(self._file):
-            end += len(record)
-            if not self._begun and self._style.header:
-                if record != self._style.header:
-                    raise ValueError
-            else:
-                self._done[self._style.key_of(record)] += 1
-                self.failed += self._style.failed(record)
-            self._begun = True
+    def take_up(self, before: BinaryIO) -> None:
+        """Begin with the whole records of an earlier file, without those of failures. Raises ValueError when they are
+        of another format."""
+        records = self._style.records(before)
+        if self._style.header and next(records, self._style.header) != self._style.header:
+            raise ValueError
+        for record in records:
+            key = self._style.key_of(record)
+            if not self._style.failed(record):
+                self._done[key] += 1
+                self.write([record])
         self.kept = self._done.total()
-        self._file.truncate(end)
-        self._file.seek(end)
 
     def left(self, names: Names) -> Iterator[str | ImageError]:
         """The names of which there are no records yet; one that is named twice needs two."""
@@ -85,58 +80,59 @@ def opened(path: str | None, style: Format, resume: bool) -> Iterator[Output]:
         return
     target = Path(path)
     part = target.with_name(f"{target.name}.part")
-    copied = resume and not part.exists()
-    with _open_part(target, part, resume) as file:
+    if target.exists() and not target.is_file():
+        raise UserError(f"--output {target} is no file: give the name of one, or leave it out to write to the terminal")
+    before = next((each for each in (part, target) if resume and each.exists()), None)
+    with ExitStack() as stack:
         try:
-            output = Output(file, style)
-            if resume:
-                _take_up(output, target if copied else part)
+            if before is None:
+                file = stack.enter_context(_locked(part, "x+b"))
+                output = Output(file, style)
+            else:  # which is complete, perhaps, but there may be more images now
+                old = stack.enter_context(_locked(before, "rb"))
+                draft = part.with_name(f"{part.name}.new")
+                file = stack.enter_context(_locked(draft, "w+b"))
+                output = Output(file, style)
+                _take_up(output, old, before, draft)
+                os.replace(draft, part)
+        except FileExistsError:
+            raise UserError(
+                f"{part} is there: a run was interrupted. Add --resume to go on from it, or remove it to start anew"
+            ) from None
+        except OSError as error:
+            raise UserError(f"--output {target} cannot be written: {error.strerror}") from None
+        try:
             yield output
             output.finish()
             os.fsync(file.fileno())
             os.replace(part, target)
-        except _Other:
-            if copied:
-                part.unlink()
-            raise
         finally:
             if not os.fstat(file.fileno()).st_size:  # nothing to go on from
                 with suppress(FileNotFoundError):
                     part.unlink()
 
 
-def _open_part(target: Path, part: Path, resume: bool) -> BinaryIO:
-    """The file that records go to, with a lock on it. Raises `UserError`."""
-    if target.exists() and not target.is_file():
-        raise UserError(f"--output {target} is no file: give the name of one, or leave it out to write to the terminal")
-    try:
-        if resume and not part.exists() and target.exists():
-            shutil.copyfile(target, part)  # a run that was complete; there may be more images now
-        file = part.open("r+b" if resume and part.exists() else "x+b")
-    except FileExistsError:
-        raise UserError(
-            f"{part} is there: a run was interrupted. Add --resume to go on from it, or remove it to start anew"
-        ) from None
-    except OSError as error:
-        raise UserError(f"--output {target} cannot be written: {error.strerror}") from None
+def _locked(path: Path, mode: str) -> BinaryIO:
+    """An open file with a lock on it. Raises OSError, and `UserError` when another run holds it."""
+    file: BinaryIO = path.open(mode)  # type: ignore[assignment]
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise UserError(f"another run writes to {part}: wait for it, or give another --output") from None
+        raise UserError(f"another run writes to {path}: wait for it, or give another --output") from None
     except OSError:  # some network file systems have no locks
         pass
     return file
 
 
-class _Other(UserError):
-    """What is there is of another format."""
-
-
-def _take_up(output: Output, path: Path) -> None:
+def _take_up(output: Output, old: BinaryIO, before: Path, draft: Path) -> None:
     try:
-        output.take_up()
-    except ValueError:  # also what UnicodeDecodeError and JSONDecodeError are
-        raise _Other(
-            f"{path} is of another --format: give the one it was begun with, or remove it to start anew"
-        ) from None
+        output.take_up(old)
+        os.fsync(output.file.fileno())
+    except BaseException as error:
+        draft.unlink()
+        if isinstance(error, ValueError):  # also what UnicodeDecodeError and JSONDecodeError are
+            raise UserError(
+                f"{before} is of another --format: give the one it was begun with, or remove it to start anew"
+            ) from None
+        raise

@@ -152,18 +152,22 @@ def test_what_was_interrupted_is_gone_on_with(style: str, given: list[Image], da
             part.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
         else:
             assert done == len(given) or not any(record(style, *image) for image in given[:done])
-        write(path, style, given, resume=True)
-        assert os.listdir(folder) == ["out"]
-        assert path.read_bytes() == expected
-        assert write(path, style, given, resume=True).kept == sum(bool(record(style, *image)) for image in given)
-        assert path.read_bytes() == expected
+        for _ in range(2):  # where failures have records, they stand behind the others then
+            output = write(path, style, given, resume=True)
+            assert os.listdir(folder) == ["out"]
+            assert sorted(path.read_bytes().splitlines()) == sorted(expected.splitlines())
+            if style != "jsonl":
+                assert path.read_bytes() == expected
+        assert output.kept == sum(bool(style == "txt" or isinstance(result, Reading)) for _, result in given)
 
 
-def test_failures_in_the_records_count(tmp_path: Path) -> None:
+def test_what_failed_is_tried_again(tmp_path: Path) -> None:
     given: list[Image] = [("a", read("天")), ("b", ImageError("is damaged")), ("c", ImageError("is empty"))]
     (tmp_path / "out.part").write_bytes(table("jsonl", given))
-    output = write(tmp_path / "out", "jsonl", given, resume=True)
-    assert (output.kept, output.failed) == (3, 2)
+    mended: list[Image] = [given[0], ("b", read("地")), given[2]]
+    assert write(tmp_path / "out", "jsonl", mended, resume=True).kept == 1
+    assert (tmp_path / "out").read_bytes() == table("jsonl", mended)
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_an_image_named_twice_has_two_records(tmp_path: Path) -> None:
