@@ -26,7 +26,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["gen", "gen.*", "train", "train.*", "infer"]), "gen.configs"],
+    packages=[*find_packages(include=["gen", "gen.*", "train", "train.*", "infer", "tools"]), "gen.configs"],
     package_dir={"gen.configs": "configs"},
     package_data={
         "gen": ["*.txt", "*.tsv", "py.typed"],

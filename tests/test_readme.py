@@ -208,7 +208,7 @@ def test_a_wheel_works_outside_the_clone(tmp_path: Path, pip_fonts: tuple[Font, 
     source.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
-    for name in ("gen", "train", "infer", "configs"):
+    for name in ("gen", "train", "infer", "tools", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     build = [
         sys.executable,
@@ -241,6 +241,7 @@ def test_a_wheel_works_outside_the_clone(tmp_path: Path, pip_fonts: tuple[Font, 
     sets = ["--config", "gen-classic", "--charset", "words.txt", "--fonts", str(pip_fonts[0].path)]
     python("-m", "gen", "--out", "shards", "--n", "40", *sets)
     assert (away / "shards/vertical/manifest.json").is_file()
+    python("-m", "tools.verify", "shards")  # as the line after generation says
     assert "label:甲乙丙丁" in python("-m", "infer", str(ROOT / "infer/samples/vertical-0.png"))
     assert (site / "infer/web/index.html").is_file()
 
