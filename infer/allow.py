@@ -22,7 +22,7 @@ def allowed_characters(text: str) -> str:
     Raises `UserError` for a file that cannot be read.
     """
     path = Path(text)
-    if len(text) < 256 and path.suffix and path.is_file():
+    if 1 < len(text) < 256 and path.is_file():
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:

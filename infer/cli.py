@@ -188,7 +188,8 @@ def _progress(args: argparse.Namespace, recognizer: Recognizer, kept: int) -> Pr
     others = [way for way, backend in recognizer.backends.items() if named and backend.path in (PACKAGED, EXACT)]
     bar = sys.stderr.isatty() and bool(args.output or not sys.stdout.isatty())
     total = None
-    if bar and STDIN not in (args.list, *args.images):
+    # What comes through a pipe can be read once only.
+    if bar and STDIN not in (args.list, *args.images) and (args.list is None or os.path.isfile(args.list)):
         with ExitStack() as stack:
             total = sum(isinstance(name, str) for name in _names(args, stack))
     return Progress(PROGRAM, bar, total, kept, others)

@@ -133,9 +133,11 @@ def _seconds(value: float) -> float:
 
 def _key(given: str | None) -> str | None:
     key = given if given is not None else os.environ.get(KEY)
-    if key is not None and not key.strip():
+    if key is None:
+        return None
+    if not key.strip():
         raise UserError(f"the key in --api-key or {KEY} is empty: give one, or leave it out")
-    return key
+    return key.strip()  # a secret from a file often ends with a line feed, which no header can hold
 
 
 if __name__ == "__main__":

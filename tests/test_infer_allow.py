@@ -60,6 +60,8 @@ def test_files(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode())
     assert allowed_characters(str(path)) == "0123456"
     assert left(str(path)) == "0123456"
+    plain = path.rename(tmp_path / "digits")  # whose letters nobody wants to read either
+    assert allowed_characters(str(plain)) == "0123456"
 
 
 def test_the_space_needs_a_class() -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -343,6 +344,24 @@ def test_an_image_from_stdin(files: Path) -> None:
         closed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert closed.returncode == 2
         assert closed.stderr == "python -m infer: stdin is closed: nothing can be read from it\n"
+
+
+def test_a_list_from_a_pipe_is_whole_where_a_bar_is_shown(files: Path, tmp_path: Path) -> None:
+    """To count its names for the bar would take them away."""
+    pipe, out = tmp_path / "names", tmp_path / "out.txt"
+    os.mkfifo(pipe)
+    names = "".join(f"{files / name}\n" for name in ALL * 40)
+    terminal, end_of_it = pty.openpty()
+    flags = ("--weight-path", files / "w.onnx", "--list", pipe, "--output", out)
+    process = start(*flags, stdin=subprocess.DEVNULL, stdout=end_of_it, stderr=end_of_it)
+    os.close(end_of_it)
+    pipe.write_text(names)  # waits for who reads
+    with suppress(OSError):  # the end, on a terminal
+        while os.read(terminal, 1 << 16):
+            pass
+    assert process.wait(120) == 0
+    os.close(terminal)
+    assert out.read_bytes().count(b"\n") == 40 * len(ALL)
 
 
 def test_a_list_from_stdin_is_read_as_it_comes_until_it_is_stopped(files: Path, tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_kinds_of_images(served: Service, recognizer: Recognizer, kind: str) -> 
 
 
 def test_key(weights: Path, tmp_path: Path) -> None:
-    with service(tmp_path, "-l", str(weights), CRNN_API_KEY="open sesame, 芝麻") as served:
+    with service(tmp_path, "-l", str(weights), CRNN_API_KEY="open sesame, 芝麻\n") as served:
         for path in ("/", "/web/app.js", "/healthz", "/readyz", "/metrics", "/openapi.json"):
             assert served.get(path).status == 200
         assert served.get("/openapi.json").json["paths"]["/crnn"]["post"]["responses"]["401"]

@@ -43,18 +43,31 @@ def test_runs_follow_each_other(tmp_path: Path) -> None:
 def test_steps_after_a_restart_count_as_they_were_last(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text(metrics([(1, "full", 3.0), (2, "full", 9.0), (2, "full", 2.0), (3, "full", 1.0)]), encoding="utf-8")
-    assert read_steps(path, "") == [Step("full", 3.0), Step("full", 2.0), Step("full", 1.0)]
+    assert read_steps(path, "", 8) == [Step("full", 3.0, 8), Step("full", 2.0, 8), Step("full", 1.0, 8)]
+
+
+def test_the_axis_counts_the_lines_of_each_batch(tmp_path: Path) -> None:
+    path, out = tmp_path / "m.jsonl", tmp_path / "loss.svg"
+    rows = [{"step": n, "stage": "a" if n < 3 else "b", "loss": 1.0, "batch": 300 if n < 3 else 100} for n in (1, 2, 3)]
+    torn = '{"step": 4, "stage": "b", "lo'  # the run was killed
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + torn, encoding="utf-8")
+    assert loss_curve.main([str(path), "-o", str(out)]) == 0
+    assert "700 lines" in out.read_text(encoding="utf-8")
+    first, second = (float(x) for x in re.findall(r'class="stage" d="M([\d.]+)', out.read_text(encoding="utf-8")))
+    whole = loss_curve.WIDTH - loss_curve.LEFT - loss_curve.RIGHT
+    assert (second - first) / whole == pytest.approx(6 / 7, abs=1e-3)
 
 
 def test_points_are_means_of_a_stage_only() -> None:
-    steps = [Step("a", 4.0)] * 500 + [Step("b", 1.0)] * 500
-    values = re.findall(r'class="loss" d="([^"]+)"', picture(steps, 1))
+    steps = [Step("a", 4.0, 96)] * 500 + [Step("b", 1.0, 48)] * 500
+    values = re.findall(r'class="loss" d="([^"]+)"', picture(steps))
     assert [len(set(re.findall(r" ([\d.]+)", value))) for value in values] == [1, 1]
-    assert picture([Step("<one>", 2.0)], 1).count("&lt;one&gt;") == 1
+    assert picture([Step("<one>", 2.0, 1)]).count("&lt;one&gt;") == 1
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "cannot be read"), ("{", "is no metrics.jsonl"), ('{"step": 1}\n', "holds no steps")]
+    ("content", "words"),
+    [(None, "cannot be read"), ("{\n", "is no metrics.jsonl"), ('{"step": 1}\n', "holds no steps")],
 )
 def test_mistakes_are_told_in_a_line(
     tmp_path: Path, content: str | None, words: str, capsys: pytest.CaptureFixture[str]

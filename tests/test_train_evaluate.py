@@ -223,7 +223,7 @@ def test_what_the_user_can_mend_is_one_line(
 
 
 def test_the_packaged_weights_are_judged_when_none_are_given(shards: Path, tmp_path: Path) -> None:
-    assert evaluate.PACKAGED == recognizer.EXACT  # `train` may not ask `infer`
+    assert evaluate.EXACT == recognizer.EXACT  # `train` may not ask `infer`
     flags = ["--data", str(shards), "--direction", "horizontal", "--num", "20", "--json", str(tmp_path / "a.json")]
     assert evaluate.main(flags) == 0
     found = json.loads((tmp_path / "a.json").read_bytes())
@@ -234,7 +234,7 @@ def test_the_packaged_weights_are_judged_when_none_are_given(shards: Path, tmp_p
 def test_without_packaged_weights_it_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "PACKAGED", tmp_path / "lines.onnx")
+    monkeypatch.setattr(evaluate, "EXACT", tmp_path / "lines.onnx")
     assert evaluate.main(["--data", "gen:eval-classic"]) == 2
     assert "--weight-path" in capsys.readouterr().err
 

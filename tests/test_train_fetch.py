@@ -20,6 +20,7 @@ from gen.contract import MANIFEST, Block
 from gen.errors import UserError
 from tools.nginx import free_port
 from train.cache import RemotePlace, remote_place
+from train.fetch import open_server
 from train.patience import Attempts, Patience, within
 from train.place import Unusable
 from train.shards import BadShard, ShardSource, open_source, open_sources
@@ -233,6 +234,12 @@ def test_fsspec_reads_what_it_knows(root: Path, truth: list[bytes], tmp_path: Pa
     assert len(open_sources(place.removesuffix("/horizontal"), "val", tmp_path)) == 1
     with pytest.raises(UserError, match="no such file"):
         open_sources(f"{place}/nowhere", "train", tmp_path)
+
+
+def test_a_password_is_not_told(tmp_path: Path) -> None:
+    server = open_server("ftp://me:secret@host/a/b", Patience())
+    assert (server.url(), server.inside("c").url("d")) == ("ftp://host/a/b", "ftp://host/a/b/c/d")
+    assert open_server("memory://bucket", Patience()).url("d") == "memory://bucket/d"
 
 
 def test_fsspec_that_fails_or_hangs_names_the_shard(

@@ -22,6 +22,7 @@ from webdataset.tariterators import base_plus_ext
 from gen import tar
 from gen.contract import MANIFEST
 from gen.errors import UserError
+from gen.image import encode_image
 from train.image import ImageSpec, prepare
 from train.members import clean, key_and_suffix, members, parse
 from train.shards import BadShard, ShardSource, open_source, open_sources
@@ -249,6 +250,13 @@ def test_a_damaged_record_says_what_is_wrong() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             parse(data, ours=False)
+    image = bytes(encode_image(np.zeros((32, 40), np.uint8), "jpg", 90))
+    for meta, words in (
+        (b'{"boxes": [[1, 2, 3, 4294967296]]}', "sample a: .*int32"),
+        (b"\xff", "sample a: the json is"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            parse(record(("a.jpg", image), ("a.txt", b"x"), ("a.json", meta)), ours=True)
 
 
 def test_foreign_labels_are_cleaned() -> None:

@@ -63,7 +63,7 @@ def curl(url: str, shards: Shards, connections: int, folder: Path) -> None:
     """Every file, as it is."""
     parallel = ["--parallel", "--parallel-immediate", "--parallel-max", str(connections)] if connections > 1 else []
     words = [word for name, _ in shards for word in ("-o", str(folder / f"{name}.tar"), f"{url}/{name}.tar")]
-    subprocess.run([find_program("curl", "curl", WHY), "-s", "--fail", *parallel, *words], check=True)
+    _run([find_program("curl", "curl", WHY), "-sS", "--fail", *parallel, *words])
 
 
 def curl_and_check(url: str, shards: Shards, connections: int, folder: Path) -> None:
@@ -71,7 +71,14 @@ def curl_and_check(url: str, shards: Shards, connections: int, folder: Path) -> 
     curl(url, shards, connections, folder)
     names = "".join(f"{folder / name}.tar\0" for name, _ in shards)
     words = ["xargs", "-0", "-n", "1", "-P", str(connections), find_program("sha256sum", "coreutils", WHY)]
-    subprocess.run(words, input=names.encode(), stdout=subprocess.DEVNULL, check=True)
+    _run(words, names.encode())
+
+
+def _run(words: Sequence[str], given: bytes = b"") -> None:
+    done = subprocess.run(words, input=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"{Path(words[0]).name} ends with {done.returncode}: {said[-1] if said else 'no word of why'}")
 
 
 WAYS: dict[str, tuple[str, Callable[[str, Shards, int, Path], None]]] = {

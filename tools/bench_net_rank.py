@@ -160,7 +160,12 @@ def imitated(net: Net, job: Job, seconds: float, world: World) -> Timed:
     comm = strategy(chosen, world, net, optimizer)
     module = comm.wrap(waiting)
     waiting.sends = module is not waiting
-    return _timed(comm, world, partial(step, module), job.steps, now, told)
+
+    def whole() -> None:
+        step(module)
+        comm.after_step()
+
+    return _timed(comm, world, whole, job.steps, now, told)
 
 
 def real(net: Net, job: Job, world: World) -> Timed:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gen.charset import GROUPS, fold
+from tools.bench import table
 from train.page import percent
 
 SHOWN = 12  # confusions of a kind
@@ -21,22 +22,22 @@ def page(weights: Mapping[str, Any], cells: Cells) -> str:
         "tools.eval_matrix`. *Folded*: look-alikes (`gen/lookalike.tsv`) are taken as equal. Shares of characters are "
         "1 - CER, in a group those of its own characters that were read right; in brackets how many lines. Spaces do "
         f"not count. {_trim(cells)}",
-        *_table(("", *TOTALS), [(name, *_totals(cell)) for name, cell in cells.items()]),
+        *table(("", *TOTALS), [(name, *_totals(cell)) for name, cell in cells.items()]),
     ]
     parts += _section("Groups: characters right, raw / folded", cells, "by_group", "char_accuracy", GROUPS)
     sizes = sorted({size for cell in cells.values() for size in cell["by_size"]}, key=int)
     parts += _section("Size of the type, px: lines right, raw / folded", cells, "by_size", "line_accuracy", sizes)
-    for table in ("by_font_alone", "by_font"):  # the larger of the two that is there
-        some = {name: cell for name, cell in cells.items() if cell.get(table)}
+    for which in ("by_font_alone", "by_font"):  # the larger of the two that is there
+        some = {name: cell for name, cell in cells.items() if cell.get(which)}
         if some:
-            fonts = sorted({font for cell in some.values() for font in cell[table]})
+            fonts = sorted({font for cell in some.values() for font in cell[which]})
             for key, what in PAIRS.items():
-                parts += _section(f"Fonts: {what} right, raw / folded", some, table, key, fonts)
+                parts += _section(f"Fonts: {what} right, raw / folded", some, which, key, fonts)
             break
     parts.append("## What is taken for what")
     for title, alike in (("Look-alikes", True), ("Others", False)):
         rows = [(name, _confusions(cell, alike)) for name, cell in cells.items()]
-        parts += _table((title, "truth → reading, how often"), rows)
+        parts += table((title, "truth → reading, how often"), rows)
     return "\n\n".join(_paragraphs(parts)) + "\n"
 
 
@@ -56,14 +57,14 @@ def _totals(cell: Mapping[str, Any]) -> tuple[str, ...]:
     return f"{cell['lines']:,}", *lines, f"{cell['characters']:,}", *characters
 
 
-def _section(title: str, cells: Cells, table: str, key: str, names: Sequence[str]) -> list[str]:
+def _section(title: str, cells: Cells, kind: str, key: str, names: Sequence[str]) -> list[str]:
     """A row for each name, two figures for each cell; how many lines they are of stands first."""
     rows = []
     for name in names:
-        scores = [cell[table].get(name) for cell in cells.values()]
+        scores = [cell[kind].get(name) for cell in cells.values()]
         if any(scores):
             rows.append((name, *(_pair(score, key) if score else "" for score in scores)))
-    return [f"## {title}", *_table(("", *cells), rows)] if rows else []
+    return [f"## {title}", *table(("", *cells), rows)] if rows else []
 
 
 def _pair(score: Mapping[str, Any], key: str) -> str:
@@ -83,10 +84,6 @@ def _confusions(cell: Mapping[str, Any], alike: bool) -> str:
 
 def _visible(char: str) -> str:
     return {"": "∅", "|": "\\|", "*": "\\*", "_": "\\_", "`": "\\`", "<": "\\<", "\\": "\\\\"}.get(char, char)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def _paragraphs(parts: Sequence[str]) -> list[str]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import io
 import lzma
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,11 +61,13 @@ def pack(out: Path, entries: Sequence[CatalogueFont], packages: Sequence[str], p
                 _add(tar, name, path.read_bytes())
             for module in sorted({entry.file.partition("/")[0] for entry in entries if entry.manager == "pip"}):
                 _add(tar, f"site/{module}/__init__.py", b"")
-        for old in out.glob("[0-9]*"):
-            shutil.rmtree(old)
+        for old in out.glob(f"[0-9]*/{ARCHIVE}.*-of-*"):  # of an earlier pack
+            old.unlink()
+            with suppress(OSError):
+                old.parent.rmdir()
         parts = []
         for number, part in enumerate(cut(work / ARCHIVE, work / "parts", size), 1):
-            (out / str(number)).mkdir()
+            (out / str(number)).mkdir(exist_ok=True)
             parts.append(part.rename(out / str(number) / part.name))
     return parts
 

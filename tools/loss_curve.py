@@ -9,6 +9,7 @@ The loss of a stage is not that of another: its first one is of single character
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import lzma
 import math
@@ -35,22 +36,27 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Step:
-    """A training step of one of the runs; ``stage`` with the number of its run where there are several."""
+    """A training step of one of the runs; ``stage`` with the number of its run where there are several; ``lines``: so
+    many in its batch."""
 
     stage: str
     loss: float
+    lines: int
 
 
-def read_steps(path: Path, prefix: str) -> list[Step]:
+def read_steps(path: Path, prefix: str, batch: int) -> list[Step]:
     """The steps in a ``metrics.jsonl`` or ``.xz`` of it; those that were repeated after a restart as they were last.
-    Raises `UserError`."""
+    ``batch``: lines in a step of older files, which do not say it. Raises `UserError`."""
     found: dict[int, Step] = {}
     try:
         with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as lines:
             for line in lines:
+                if not line.endswith("\n"):  # cut off when the run was killed
+                    break
                 values = json.loads(line)
                 if "loss" in values and math.isfinite(values["loss"]):
-                    found[values["step"]] = Step(prefix + values["stage"], float(values["loss"]))
+                    lines_of = int(values.get("batch", batch))
+                    found[values["step"]] = Step(prefix + values["stage"], float(values["loss"]), lines_of)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, lzma.LZMAError, EOFError):
@@ -60,9 +66,10 @@ def read_steps(path: Path, prefix: str) -> list[Step]:
     return [found[number] for number in sorted(found)]
 
 
-def picture(steps: Sequence[Step], batch: int) -> str:
+def picture(steps: Sequence[Step]) -> str:
     """An SVG; the loss is on a logarithmic scale, in lines that were learned from left to right."""
     count = len(steps)
+    learned = [0, *itertools.accumulate(step.lines for step in steps)]  # before each step, and at the end
     part = max(1, math.ceil(count / POINTS))
     means: list[tuple[int, str, float]] = []  # the middle step, its stage, the mean
     begin = 0
@@ -75,8 +82,8 @@ def picture(steps: Sequence[Step], batch: int) -> str:
         begin = end
     low, high = math.log(min(mean for *_, mean in means)) - 0.1, math.log(max(mean for *_, mean in means)) + 0.1
 
-    def x(step: float) -> str:
-        return f"{LEFT + (WIDTH - LEFT - RIGHT) * step / max(1, count):.1f}"
+    def x(lines: float) -> str:
+        return f"{LEFT + (WIDTH - LEFT - RIGHT) * lines / max(1, learned[-1]):.1f}"
 
     def y(loss: float) -> str:
         return f"{HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (math.log(loss) - low) / (high - low):.1f}"
@@ -90,17 +97,17 @@ def picture(steps: Sequence[Step], batch: int) -> str:
             parts.append(f'<path class="grid" d="M{LEFT} {y(tick)}H{WIDTH - RIGHT}"/>')
             parts.append(f'<text x="{LEFT - 8}" y="{y(tick)}" dy="4" text-anchor="end">{tick:g}</text>')
     for quarter in range(5):
-        step = count * quarter / 4
+        at = learned[-1] * quarter / 4
         anchor = "end" if quarter == 4 else "middle"
-        words = f"{step * batch / 1e6:.2f} M lines" if step * batch >= 1e4 else f"{step * batch:,.0f} lines"
-        parts.append(f'<text x="{x(step)}" y="{HEIGHT - 14}" text-anchor="{anchor}">{words}</text>')
+        words = f"{at / 1e6:.2f} M lines" if at >= 1e4 else f"{at:,.0f} lines"
+        parts.append(f'<text x="{x(at)}" y="{HEIGHT - 14}" text-anchor="{anchor}">{words}</text>')
     stages = list(dict.fromkeys(stage for _, stage, _ in means))
     for number, stage in enumerate(stages):
-        points = [f"{x(middle)} {y(mean)}" for middle, other, mean in means if other == stage]
+        points = [f"{x(learned[middle])} {y(mean)}" for middle, other, mean in means if other == stage]
         first = next(index for index, step in enumerate(steps) if step.stage == stage)
-        parts.append(f'<path class="stage" d="M{x(first)} {TOP - 6}V{HEIGHT - BOTTOM}"/>')
+        parts.append(f'<path class="stage" d="M{x(learned[first])} {TOP - 6}V{HEIGHT - BOTTOM}"/>')
         lift = 16 if number % 2 else 4  # short stages lie close together
-        parts.append(f'<text x="{x(first)}" y="{TOP - lift + 2}" dx="3">{escape(stage)}</text>')
+        parts.append(f'<text x="{x(learned[first])}" y="{TOP - lift + 2}" dx="3">{escape(stage)}</text>')
         parts.append(f'<path class="loss" d="M{"L".join(points)}"/>')
     return "\n".join([*parts, "</svg>\n"])
 
@@ -110,7 +117,9 @@ def parser() -> argparse.ArgumentParser:
     result = command.Parser(prog="python -m tools.loss_curve", description="How the loss fell, as a picture.")
     result.add_argument("metrics", nargs="+", type=Path, help="metrics.jsonl or .xz of runs, in their order")
     result.add_argument("-o", "--out", required=True, type=Path, metavar="SVG", help="the picture")
-    result.add_argument("--batch", default="768", metavar="N", help="lines in a step (default: 768)")
+    result.add_argument(
+        "--batch", default="768", metavar="N", help="lines in a step, where a file does not say it (default: 768)"
+    )
     return result
 
 
@@ -118,10 +127,10 @@ def run(options: argparse.Namespace) -> None:
     """Read, draw, write. Raises `UserError`."""
     batch = parse_size(options.batch, "--batch")
     several = len(options.metrics) > 1
-    runs = [read_steps(path, f"{number}: " if several else "") for number, path in enumerate(options.metrics, 1)]
+    runs = [read_steps(path, f"{number}: " if several else "", batch) for number, path in enumerate(options.metrics, 1)]
     try:
         with LocalDraft(options.out) as draft:
-            draft.write(picture([step for steps in runs for step in steps], batch).encode())
+            draft.write(picture([step for steps in runs for step in steps]).encode())
             draft.publish()
     except OSError as error:
         raise UserError(f"{options.out} cannot be written: {error.strerror}; give another file") from None

@@ -60,6 +60,8 @@ def nginx(root: Path, folder: Path, extra: str = "") -> Iterator[str]:
             if process.poll() is not None:
                 raise UserError(f"nginx does not start: {log.read_text(encoding='utf-8').strip()}")
             time.sleep(0.01)
+        else:
+            raise UserError(f"nginx does not answer at port {port}: {log.read_text(encoding='utf-8').strip()}")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

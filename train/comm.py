@@ -74,6 +74,7 @@ class Strategy:
 
     def __init__(self, chosen: Chosen, world: World, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.chosen, self.world, self.net, self.optimizer = chosen, world, net, optimizer
+        self._buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
 
     def wrap(self, module: nn.Module, scaled: bool = False) -> nn.Module:
         """The module to train through, which holds the network. ``scaled``: its loss is, for gradients in float16."""
@@ -84,6 +85,11 @@ class Strategy:
             # torch wants its own annotations of a hook, or none
             ddp.register_comm_hook(self.world.size, lambda size, bucket: _half_hook(size, scaled, bucket))
         return ddp
+
+    def after_step(self) -> None:
+        """Average what a step has noted besides: the running means of batch normalisation, each of its own lines."""
+        if self.world.size > 1 and self._buffers:
+            spread(self.world.total(flat(self._buffers)).div_(self.world.size), self._buffers)
 
     def together(self, step: int, last: int) -> bool:
         """Whether all are the same after ``step`` steps of the run, of a stretch that ends with step ``last``."""
@@ -125,7 +131,6 @@ class Local(Strategy):
     def __init__(self, chosen: Chosen, world: World, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(chosen, world, net, optimizer)
         self._parameters = [p.detach() for p in net.parameters()]
-        self._buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
         members = world.hosts if chosen.scope == "hosts" else [[rank] for rank in range(world.size)]
         self._heads = [ranks[0] for ranks in members]  # one for each copy of the parameters
         self._place = next(place for place, ranks in enumerate(members) if world.rank in ranks)
@@ -150,6 +155,9 @@ class Local(Strategy):
         dist.all_reduce(word, dist.ReduceOp.MAX, group=self._group)
         return bool(word)
 
+    def after_step(self) -> None:
+        """Nothing: they are averaged with the parameters."""
+
     @torch.no_grad()
     def synchronise(self) -> None:
         count = self.world.size
@@ -162,8 +170,7 @@ class Local(Strategy):
             self._outer.mul_(self.chosen.momentum).add_(change)
             change.add_(self._outer, alpha=self.chosen.momentum)
         spread(self._anchor.add_(change, alpha=self.chosen.rate), self._parameters)
-        if self._buffers:
-            spread(self.world.total(flat(self._buffers)).div_(count), self._buffers)
+        super().after_step()
         self._mark()
 
     def _mark(self) -> None:

@@ -135,7 +135,7 @@ class Comm:
 class TrainConfig:
     """A training run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**62)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 1
     model: Annotated[Lite | Crnn, Field(discriminator="kind")] = Field(default_factory=Lite)
     data: Data = Field(default_factory=Data)
     learning: Learning = Field(default_factory=Learning)

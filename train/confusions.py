@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,42 +26,55 @@ from train.metrics import align
 from train.model import Net
 from train.reading import read_lines
 from train.rendered import RenderedSource
+from train.source import Item
 
 LOOKED_AT = 12_000  # lines, over all directions
+ROUND = 500  # lines that a process reads before all meet again, so that a slower one is waited for
 WRITTEN = 20_000
 SEED = 0xC0FFEE  # a stream of its own
 
 
 def find_confusions(net: Net, codec: Codec, given: Given, image: ImageSpec, path: Path, world: World) -> int:
     """Write the hard lines to ``path`` on every machine; how many different pairs are in them."""
-    pairs = misread(net, codec, given, image, world) if world.first else Counter()
-    text, count = world.gather((_hard_lines(pairs, codec.charset.chars) if world.first else "", len(pairs)))[0]
+    pairs = misread(net, codec, given, image, world)
     if world.local_rank == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_suffix(".tmp")
-        temp.write_text(text, encoding="utf-8")
+        temp = path.with_suffix(f".{world.rank}.tmp")  # the folder may be that of other machines, too
+        temp.write_text(_hard_lines(pairs, codec.charset.chars), encoding="utf-8")
         os.replace(temp, path)
     world.gather(None)  # nobody reads it before it is there
-    return int(count)
+    return len(pairs)
 
 
 def misread(net: Net, codec: Codec, given: Given, image: ImageSpec, world: World) -> Counter[tuple[str, str]]:
-    """How often each character was read as which other one; look-alikes that fold into one do not count."""
+    """How often each character was read as which other one; look-alikes that fold into one do not count. Every process
+    reads its share, and knows all of it at the end."""
     directions = DIRECTIONS if given.direction is None else (given.direction,)
-    ingredients = replace(given.ingredients, charset=codec.charset, seed=SEED, corpus=())
+    ingredients = replace(given.ingredients, charset=codec.charset, seed=SEED)
     pairs: Counter[tuple[str, str]] = Counter()
     for direction in directions:
         source = RenderedSource.from_spec(given.recipe, direction, "train", ingredients)
-        items = source.read(range(LOOKED_AT // len(directions)))
-        lines = [prepare(item.pixels, direction, image) for item in items]
-        for chosen, texts in read_lines(net, codec, lines, image.room, 64, world.device):
-            for number, text in zip(chosen, texts):
-                pairs.update(
-                    (truth, read)
-                    for truth, read in align(items[number].text.replace(" ", ""), text.replace(" ", ""))
-                    if truth and read and fold(truth) != fold(read)
-                )
+        wanted = range(LOOKED_AT // len(directions))
+        for first in range(0, len(wanted), ROUND * world.size):
+            own = wanted[first + world.rank : first + ROUND * world.size : world.size]
+            for each in world.gather(_pairs(source.read(own), direction, net, codec, image, world)):
+                pairs.update(each)
     return pairs
+
+
+def _pairs(
+    items: Sequence[Item], direction: str, net: Net, codec: Codec, image: ImageSpec, world: World
+) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    lines = [prepare(item.pixels, direction, image) for item in items]
+    for chosen, texts in read_lines(net, codec, lines, image.room, 64, world.device):
+        for number, text in zip(chosen, texts):
+            found.update(
+                (truth, read)
+                for truth, read in align(items[number].text.replace(" ", ""), text.replace(" ", ""))
+                if truth and read and fold(truth) != fold(read)
+            )
+    return found
 
 
 def _hard_lines(pairs: Counter[tuple[str, str]], chars: str) -> str:

@@ -135,13 +135,14 @@ def loader(
     codec: Codec,
     spec: ImageSpec,
     workers: int,
+    cuda: bool = False,
 ) -> Iterator[Batch]:
     """This rank's part of the batches of steps ``first`` to ``last`` - 1, in order, whatever the number of workers.
 
     Without workers they are made here when asked for. Blocks are fetched ahead from this process. What goes wrong in
     a worker is raised here: `UserError` for what a user can mend, a bad shard among it, or a worker that was killed.
+    ``cuda``: the batches are for a GPU.
     """
-    cuda = torch.cuda.is_available()
     lines = Lines(sources, codec, spec, GPU_STEP if cuda else STEP)
     batches: DataLoader[Any] = DataLoader(
         _Reported(lines) if workers else lines,

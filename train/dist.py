@@ -137,7 +137,7 @@ def joined(device: str | None, patience: float = PATIENCE) -> Iterator[World]:
         torch.set_float32_matmul_precision("high")
     else:  # torchrun sets OMP_NUM_THREADS to 1 by itself
         wanted = os.environ.get("OMP_NUM_THREADS", "") if size == 1 else ""
-        torch.set_num_threads(int(wanted) if wanted.isdecimal() else max(1, processors() // locals_))
+        torch.set_num_threads(max(1, int(wanted) if wanted.isdecimal() else processors() // locals_))
     world = World(rank, size, local, locals_, where, patience=patience)
     if size > 1:
         limit = timedelta(seconds=patience)

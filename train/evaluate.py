@@ -39,7 +39,7 @@ from train.dist import joined
 from train.given import Given
 from train.image import prepare
 from train.metrics import Score, Tally
-from train.packed import PACKAGED
+from train.packed import EXACT
 from train.page import Mistake, page, percent
 from train.reading import read_lines
 from train.rendered import PREFIX, Ingredients
@@ -152,9 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, write; the exit code. Raises `UserError`."""
     if args.weight_path is None:
-        if not PACKAGED.is_file():
-            raise UserError(f"no weights: {PACKAGED.name} is not in this installation; give --weight-path FILE")
-        args.weight_path = str(PACKAGED)
+        if not EXACT.is_file():
+            raise UserError(f"no weights: {EXACT.name} is not in this installation; give --weight-path FILE")
+        args.weight_path = str(EXACT)
     num = parse_size(args.num, "--num") if args.num else None
     batch = parse_size(args.batch_size, "--batch-size")
     weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None, args.direction)

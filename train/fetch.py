@@ -217,11 +217,14 @@ class FsspecServer:
 
     def inside(self, folder: str) -> FsspecServer:
         """A directory in this one."""
-        return FsspecServer(self.url(folder), self.patience)
+        return FsspecServer(f"{self.place.rstrip('/')}/{folder}", self.patience)
 
     def url(self, name: str = "") -> str:
-        """The address of a file."""
-        return f"{self.place.rstrip('/')}/{name}" if name else self.place
+        """The address of a file, for people."""
+        scheme, found, rest = self.place.rpartition("://")
+        host, slash, path = rest.partition("/")
+        place = f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}"
+        return f"{place.rstrip('/')}/{name}" if name else place
 
     def file(self, name: str) -> Iterator[bytes]:
         """The bytes of a whole file."""
@@ -252,7 +255,7 @@ class FsspecServer:
 
                 self._opened[os.getpid()] = url_to_fs(self.place)
             except ImportError as error:
-                raise UserError(f"{self.place}: {error}; for s3, pip install 'crnn-shards[s3]'") from None
+                raise UserError(f"{self.url()}: {error}; for s3, pip install 'crnn-shards[s3]'") from None
             except ValueError as error:
-                raise UserError(f"{self.place}: {error}; give a directory, http(s)://… or s3://…") from None
+                raise UserError(f"{self.url()}: {error}; give a directory, http(s)://… or s3://…") from None
         return self._opened[os.getpid()]

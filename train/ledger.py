@@ -6,6 +6,7 @@ tail -f runs/h/metrics.jsonl
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ class Ledger:
         found = [each for each in self._world.gather(batch if here else None) if each is not None]
         report = self._folder / "diverged.json"
         if self._world.first:
-            report.write_text(json.dumps((found or [batch])[0]))
+            with suppress(OSError):  # a full disk: the loss is to be told all the same
+                report.write_text(json.dumps((found or [batch])[0]))
         kept = f"the checkpoint of step {saved} is kept" if saved > 0 else "there is no checkpoint yet"
         raise UserError(
             f"the loss of step {done.step} is {loss} and the norm of its gradient {norm}; its batch is in {report}, "

@@ -127,8 +127,8 @@ class Loop:
             self._write(self.save)
             if self.world.worst(self._failure is not None):
                 self._interrupted(FAILED)
-        if self.world.first and not self._stop:
-            self.save_weights(WEIGHTS)
+            if self.world.first and not self._stop:
+                self.save_weights(WEIGHTS)
         return self._stop
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -146,8 +146,9 @@ class Loop:
         )  # fmt: skip
         first, last = self.step - leg.first, min(leg.last, setting.steps) - leg.first
         batches = loader(
-            sources, plan, world.rank, world.size, first, last, setting.codec, setting.image, setting.workers
-        )
+            sources, plan, world.rank, world.size, first, last, setting.codec, setting.image, setting.workers,
+            world.device.type == "cuda",
+        )  # fmt: skip
         target = leg.first + last
         if self.step == leg.first:
             comm.begin_stage()
@@ -173,7 +174,7 @@ class Loop:
                 self._settle()
             now = time.perf_counter()
             values: dict[str, Any] = {
-                "stage": leg.stage.name, "lr": lr, "lines_per_s": leg.batch / (now - begin),
+                "stage": leg.stage.name, "batch": leg.batch, "lr": lr, "lines_per_s": leg.batch / (now - begin),
                 "wait": waited / (now - begin), "time": time.time(), "passes": plan.passes(self.step + 1 - leg.first),
             }  # fmt: skip
             begin = now

@@ -127,9 +127,12 @@ def parse(record: bytes, ours: bool) -> Item:
             return Item(key, pixels, clean(text))
         if "json" not in found:
             return Item(key, pixels, text)
-        meta = json.loads(found["json"])
+        try:
+            meta = json.loads(found["json"])
+        except UnicodeDecodeError:
+            raise ValueError("the json is not UTF-8") from None
         return Item(key, pixels, text, np.array(meta["boxes"], np.int32).reshape(-1, 4), meta["font"], meta["size"])
     except UnicodeDecodeError:
         raise BadSample(key, "the label is not UTF-8") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise BadSample(key, str(error)) from None

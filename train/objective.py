@@ -90,6 +90,7 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.learning.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.comm.after_step()
         return loss.detach(), norm.detach(), lr
 
     def _keep_known(self) -> None:

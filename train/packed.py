@@ -29,7 +29,7 @@ from train.description import PACKED, Description
 from train.lite import Block, Conv, Lite
 from train.model import build
 
-PACKAGED = Path(__file__).parents[1] / "infer" / "weights" / "lines.onnx"  # what comes with the program
+EXACT = Path(__file__).parents[1] / "infer" / "weights" / "lines.onnx"  # what comes with the program
 COLUMNS = "columns"  # the class matrix [dim, classes], normalised and scaled
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 

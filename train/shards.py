@@ -38,7 +38,9 @@ class BadShard(UserError):
     """A shard that cannot be used: ``source`` and ``shard`` are the names. `ShardSource.exclude` leaves it out."""
 
     def __init__(self, source: str, shard: str, reason: str) -> None:
-        super().__init__(f"shard {shard} of {source}: {reason}; mend it, or leave it out with --skip-bad-shards")
+        super().__init__(
+            f"shard {shard} of {source}: {reason}; mend it, or leave it out (python -m train: --skip-bad-shards N)"
+        )
         self.source, self.shard, self.reason = source, shard, reason
 
     def __reduce__(self) -> tuple[type[BadShard], tuple[str, str, str]]:
@@ -242,7 +244,7 @@ def _open(place: Place, split: str, exclude: Collection[tuple[str, str]]) -> Sha
     manifest = _read_manifest(place)
     entries = manifest.splits.get(split, ())
     if not sum(entry.count for entry in entries):
-        raise NoSamples(f"{place} has no {split} samples: give another --split, or another set")
+        raise NoSamples(f"{place} has no {split} samples: give another set")
     entries = tuple(entry for entry in entries if (str(place), entry.name) not in exclude)
     if not entries:
         raise UserError(f"{place}: no shard is left once the bad ones are skipped")
