@@ -9,6 +9,7 @@ The model takes uint8 [B, 1, 32, W] of any batch and width and says itself what 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -175,6 +176,8 @@ def write(args: argparse.Namespace) -> None:
     weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None)
     if not args.int8 and (args.data or args.fonts):
         raise UserError("--data and --fonts are for --int8: leave them out, or give it as well")
+    if args.int8:
+        importlib.import_module("infer.quantise")  # what it needs is missed now, not after a minute
     export(weights, Path(args.out), calibration(weights, args.data or DATA, args.fonts) if args.int8 else None)
     print(f"{args.out}: {os.path.getsize(args.out):,} bytes")
 

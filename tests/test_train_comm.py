@@ -52,6 +52,8 @@ def test_auto_takes_the_plainest_that_is_nearly_as_fast_as_the_fastest(
     assert steps in (2**k for k in range(9))
     assert steps == auto.LONGEST or measured.half <= auto.SPENT * step * steps
     assert steps == 1 or measured.half > auto.SPENT * step * steps / 2
+    patient = auto.every(measured, 60)  # nobody is given up who is in the middle of its steps
+    assert patient == 1 or (patient <= steps and patient * step <= 30)
 
 
 @pytest.mark.parametrize(

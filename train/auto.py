@@ -8,6 +8,7 @@ allreduce on one host. On several: the plainest strategy that is nearly as fast 
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ ROUNDS = 3
 OVERLAP = 0.25  # of a step's time in which gradients are already on their way; tools.bench_net shows no more
 SPENT = 0.025  # of a step's time, the most that local is to spend on synchronising
 LONGEST = 256  # steps
-NEARLY = 0.97  # of the speed of the fastest strategy is as good for a plainer one
+NEARLY = 0.97  # a plainer strategy is taken that has so much of the speed of the fastest
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class Measured:
     inside: float = 0.0
 
 
-def every(measured: Measured) -> int:
-    """Steps between synchronisations: the smallest power of two that spends little on them, up to `LONGEST`."""
+def every(measured: Measured, patience: float = math.inf) -> int:
+    """Steps between synchronisations: the smallest power of two that spends little on them, up to `LONGEST`, and to
+    half of the seconds that processes wait for each other."""
     steps = 1
-    while steps < LONGEST and measured.half > SPENT * measured.step * steps:
+    longest = min(LONGEST, patience / (2 * measured.step))
+    while 2 * steps <= longest and measured.half > SPENT * measured.step * steps:
         steps *= 2
     return steps
 
@@ -136,7 +139,7 @@ def settle(
         else:
             with world.doing("the measuring of the network"):
                 measured = measuring()
-        steps = asked.every or every(measured)
+        steps = asked.every or every(measured, asked.patience_s)
         name = choose(measured, steps) if name == "auto" else name
     else:
         steps = asked.every or 1

@@ -118,6 +118,7 @@ class Comm:
     ``every``: steps from one synchronisation of local to the next; null: as few as the network allows, by measuring.
     ``scope``: hosts averages gradients at every step within a host, world leaves each process alone; null: hosts where
     there are several. ``ramp``: how much oftener they meet at the beginning, see `train.comm.Chosen.meets`.
+    ``patience_s``: how long to wait for a process that does not answer; with local longer than ``every`` steps take.
     ``momentum`` and ``rate`` are those of the outer step (Douillard et al. 2023), 0 and 1 average; rate null: see
     `train.auto.outer_rate`.
     """
@@ -128,7 +129,7 @@ class Comm:
     ramp: Number = 8
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     rate: Annotated[float, Field(gt=0, le=2)] | None = None
-    patience_s: Annotated[float, Field(ge=1, le=86_400)] = 180.0  # for a process that does not answer
+    patience_s: Annotated[float, Field(ge=1, le=86_400)] = 180.0
 
 
 @dataclass(frozen=True, config=STRICT)
