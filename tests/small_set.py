@@ -108,3 +108,14 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
         return cli.main(["--out", str(folder / out), *flags(folder), *more])
 
     return run
+
+
+def refused(capsys: pytest.CaptureFixture[str], *parts: str) -> None:
+    """The one line on stderr has all these parts."""
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("python -m gen: ")
+    assert "Traceback" not in captured.err
+    for part in parts:
+        assert part in captured.err, captured.err
+    assert captured.out == ""
