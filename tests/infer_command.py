@@ -7,15 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from infer_weights import make_weights
 from PIL import Image
 
 from gen.sample import Recipe, Stream, render
-from infer import cli
+from infer import Recognizer, cli
+from infer.export import export
 
 ROOT = Path(__file__).parent.parent
+COUNT = 5  # lines of each direction
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,30 @@ class Done:
     err: list[str]
 
 
-def save_lines(recipe: Recipe, folder: Path, count: int) -> None:
-    """Files 1.png, 2.png, … of either direction, in folders of that name."""
-    for way in ("horizontal", "vertical"):
-        (folder / way).mkdir(parents=True)
-        stream = Stream(1, way, "train")
-        samples = (render(recipe, stream, number) for number in range(10 * count))
-        long = (sample for sample in samples if len(sample.text) > 4)  # the direction is plain to see
-        for number, sample in zip(range(1, count + 1), long):
-            Image.fromarray(sample.pixels).save(folder / way / f"{number}.png")
+def names_in(way: str) -> list[str]:
+    """The lines of a direction, in the folder of the files."""
+    return [f"scans/{way}/{number}.png" for number in range(1, COUNT + 1)]
+
+
+ALL = [*names_in("horizontal"), *names_in("vertical")]
+
+
+@cache
+def make_files(base: Path, small: Callable[..., Recipe]) -> Path:
+    """A folder with weights w.onnx and h.pt, and lines in scans/horizontal and scans/vertical; made once for all tests
+    with this base. ``small``: the fixture."""
+    folder = base / "files"
+    folder.mkdir()
+    export(make_weights(folder / "w.pt", trim=True), folder / "w.onnx")
+    make_weights(folder / "h.pt", directions=("horizontal",))
+    _save_lines(small(), folder / "scans")
+    return folder
+
+
+def texts(files: Path, *names: str, direction: str = "auto") -> list[str]:
+    """What the library reads in images of that folder."""
+    readings = Recognizer.load(files / "w.onnx").read([files / name for name in names], direction)  # type: ignore[arg-type]
+    return [reading.text for reading in readings]
 
 
 def inside(capture: Any) -> Callable[..., Done]:
@@ -61,6 +80,17 @@ def end(process: subprocess.Popen[bytes], given: bytes | None = None) -> Done:
     """Wait for it; ``given``: the rest of its input."""
     out, err = process.communicate(given, timeout=120)
     return Done(process.returncode, out or b"", _lines(err or b""))
+
+
+def _save_lines(recipe: Recipe, folder: Path) -> None:
+    """Files 1.png, 2.png, … of either direction, in folders of that name."""
+    for way in ("horizontal", "vertical"):
+        (folder / way).mkdir(parents=True)
+        stream = Stream(1, way, "train")
+        samples = (render(recipe, stream, number) for number in range(10 * COUNT))
+        long = (sample for sample in samples if len(sample.text) > 4)  # the direction is plain to see
+        for number, sample in zip(range(1, COUNT + 1), long):
+            Image.fromarray(sample.pixels).save(folder / way / f"{number}.png")
 
 
 def _lines(err: bytes) -> list[str]:
