@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
+import requests
 import urllib3
 from infer_weights import make_weights
 from numpy.typing import NDArray
@@ -138,6 +140,10 @@ def b64(data: bytes | NDArray[np.uint8]) -> str:
     return base64.b64encode(data if isinstance(data, bytes) else data.tobytes()).decode()
 
 
+LINE, COLUMN = picture(1, 32, 200), picture(2, 200, 32)
+PNG = encode(LINE)
+
+
 def raw_request(body: bytes, kind: str, path: str = "/crnn", *, close: bool = True, extra: Sequence[str] = ()) -> bytes:
     """A request as it goes over the wire."""
     head = [f"POST {path} HTTP/1.1", "Host: test", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *extra]
@@ -155,3 +161,22 @@ def receive(connection: socket.socket) -> bytes:
         if not part:
             return b"".join(parts)
         parts.append(part)
+
+
+def send_json(served: Service, value: object, path: str = "/crnn") -> Answer:
+    return served.post(path, body=json.dumps(value), headers={"Content-Type": "application/json; charset=utf-8"})
+
+
+def send_form(served: Service, body: str) -> Answer:
+    return served.post(body=body, headers={"Content-Type": FORM})
+
+
+def grey_form(pixels: NDArray[np.uint8], **more: str) -> str:
+    """As a known client of the older service sends it: base64 with line breaks, the shape as a repeated field."""
+    text = base64.encodebytes(pixels.tobytes())
+    return urlencode([("img", text), *(("shape", size) for size in pixels.shape), *more.items()])
+
+
+def by_requests(served: Service, **options: Any) -> Answer:
+    answer = requests.post(f"{served.url}/crnn", timeout=60, **options)
+    return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content)

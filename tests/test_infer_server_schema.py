@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -49,3 +51,19 @@ def test_what_the_schema_allows_and_forbids(served: Service, count: int) -> None
         assert found[path, 200] + found[path, 422] >= 2 * count
     assert served.get("/readyz").status == 200
     assert "Traceback" not in served.log.read_text()
+
+
+def test_openapi_and_its_examples(served: Service) -> None:
+    description = served.get("/openapi.json").json
+    assert {*description["paths"]} == {"/crnn", "/crnn/batch", "/healthz", "/readyz", "/metrics"}
+    sent = 0
+    for path in ("/crnn", "/crnn/batch"):
+        for kind, content in description["paths"][path]["post"]["requestBody"]["content"].items():
+            for example in content.get("examples", {}).values():
+                value = example["value"]
+                body = json.dumps(value) if kind.endswith("json") else urlencode(value, doseq=True)
+                answer = served.post(path, body=body, headers={"Content-Type": kind})
+                assert answer.status == 200, (path, example, answer.body)
+                assert all("text" in result for result in answer.json.get("results", []))
+                sent += 1
+    assert sent >= 4
