@@ -92,8 +92,9 @@ def opened(path: str | None, style: Format, resume: bool) -> Iterator[Output]:
                 old = stack.enter_context(_locked(before, "rb"))
                 draft = part.with_name(f"{part.name}.new")
                 file = stack.enter_context(_locked(draft, "w+b"))
+                stack.callback(draft.unlink, missing_ok=True)  # unless it becomes F.part
                 output = Output(file, style)
-                _take_up(output, old, before, draft)
+                _take_up(output, old, before)
                 os.replace(draft, part)
         except FileExistsError:
             raise UserError(
@@ -125,14 +126,11 @@ def _locked(path: Path, mode: str) -> BinaryIO:
     return file
 
 
-def _take_up(output: Output, old: BinaryIO, before: Path, draft: Path) -> None:
+def _take_up(output: Output, old: BinaryIO, before: Path) -> None:
     try:
         output.take_up(old)
-        os.fsync(output.file.fileno())
-    except BaseException as error:
-        draft.unlink()
-        if isinstance(error, ValueError):  # also what UnicodeDecodeError and JSONDecodeError are
-            raise UserError(
-                f"{before} is of another --format: give the one it was begun with, or remove it to start anew"
-            ) from None
-        raise
+    except ValueError:  # also what UnicodeDecodeError and JSONDecodeError are
+        raise UserError(
+            f"{before} is of another --format: give the one it was begun with, or remove it to start anew"
+        ) from None
+    os.fsync(output.file.fileno())

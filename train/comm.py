@@ -87,7 +87,11 @@ class Strategy:
         return ddp
 
     def after_step(self) -> None:
-        """Average what a step has noted besides: the running means of batch normalisation, each of its own lines."""
+        """Average what a step has noted besides the gradients."""
+        self._average_buffers()
+
+    def _average_buffers(self) -> None:
+        """The running means of batch normalisation, which each process has of its own lines."""
         if self.world.size > 1 and self._buffers:
             spread(self.world.total(flat(self._buffers)).div_(self.world.size), self._buffers)
 
@@ -170,7 +174,7 @@ class Local(Strategy):
             self._outer.mul_(self.chosen.momentum).add_(change)
             change.add_(self._outer, alpha=self.chosen.momentum)
         spread(self._anchor.add_(change, alpha=self.chosen.rate), self._parameters)
-        super().after_step()
+        self._average_buffers()
         self._mark()
 
     def _mark(self) -> None:
