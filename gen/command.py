@@ -69,7 +69,8 @@ def quiet(program: str, terminated: int = 128 + signal.SIGTERM) -> None:
 def say(text: str, stream: TextIO | None = None) -> None:
     """A line on a stream (None: stderr); nothing when nobody reads there any more."""
     try:
-        print(text, file=stream or sys.stderr, flush=True)
+        # In one write, buffered or not: other processes write there too.
+        print(f"{text}\n", end="", file=stream or sys.stderr, flush=True)
     except BrokenPipeError:
         mute()
 

@@ -20,7 +20,7 @@ from train.dist import tell_once
 for line in ("the same", f"of rank {os.environ['RANK']}", "the same"):
     tell_once(line)
 codes = main(["--data", "nowhere", "--out", sys.argv[1], "--device", "cpu"]), main(["--bogus"])
-print(f"exit codes {codes}")
+print(f"exit codes {codes}\\n", end="")  # in one write, also when it is not buffered
 """
 
 
