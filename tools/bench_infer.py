@@ -33,20 +33,20 @@ from infer.recognizer import EXACT, PACKAGED, Recognizer
 from tools import bench_infer_lines, bench_infer_peers, bench_infer_run, bench_rest
 from tools.bench import run, table
 from tools.bench_gen_run import machine
-from tools.bench_infer_lines import WIDTHS, Line, Pen, Reader
+from tools.bench_infer_lines import WIDTHS, Reader
+from tools.pen import Line, Pen
 
-PARTS = ("lines", "accuracy", "start", "folder", "rest")
+PARTS = ("lines", "start", "folder", "rest")
 NAMES = {
     "int8": "lite, 8-bit integers, ONNX Runtime",
     "onnx": "lite, ONNX Runtime",
     "torch": "lite, torch",
     "crnn": "the older network, torch (random parameters)",
-    "rapidocr": f"{bench_infer_peers.NAME}, PP-OCRv6 small, recogniser only",
+    "rapidocr": f"{bench_infer_peers.NAMES['rapidocr']}, its recogniser alone",
 }
-SETS = {"default": "eval-default", "gb2312": "ideographs of GB2312, the same effects"}
 CLIENTS = (1, 8, 64)
 REQUESTS = 128  # different ones
-QUICK = {"rounds": 1, "lines": "2", "images": "4", "accuracy_lines": "4", "seconds": 0.5}
+QUICK = {"rounds": 1, "lines": "2", "images": "4", "seconds": 0.5}
 Step = Callable[[str], None]
 
 
@@ -63,19 +63,6 @@ def lines_table(figures: Mapping[str, Any]) -> list[str]:
     head = ["ms a line, one thread"]
     for width in figures:
         head += [f"32x{width}", "times the first", "backbone + class matrix + rest"]
-    return table(head, rows)
-
-
-def accuracy_table(figures: Mapping[str, Any]) -> list[str]:
-    """The part for people."""
-    head = ["read right, look-alikes taken as equal"]
-    for name, found in figures.items():
-        head += [f"{SETS[name]}: {next(iter(found.values()))['lines']:,} lines", "characters"]
-    keys = ("line_accuracy_folded", "char_accuracy_folded")
-    readers = next(iter(figures.values()))
-    rows = [
-        [NAMES[name], *(f"{found[name][key]:.1%}" for found in figures.values() for key in keys)] for name in readers
-    ]
     return table(head, rows)
 
 
@@ -118,10 +105,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run the parts that were asked for, printing each; everything measured. Raises `UserError`."""
     for name, value in QUICK.items() if options.quick else ():
         setattr(options, name, value)
-    counts = {
-        name: parse_size(getattr(options, name), f"--{name.replace('_', '-')}")
-        for name in ("lines", "images", "accuracy_lines")
-    }
+    counts = {name: parse_size(getattr(options, name), f"--{name}") for name in ("lines", "images")}
     if options.rounds < 1:
         raise UserError(f"--rounds {options.rounds}: give at least 1")
     if not options.weight_path.is_file():
@@ -138,33 +122,26 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         step("drawing")
         backends = Recognizer.load(options.weight_path).backends
         given = [way for way, backend in backends.items() if backend.path == options.weight_path]
-        pen = Pen(backends[given[0]].codec.charset, fonts, processors())
+        pen = Pen("eval-default", backends[given[0]].codec.charset, fonts, processors())
 
         def part(name: str, work: Callable[[], Any], lines: Callable[[Any], list[str]]) -> None:
             results[name] = work()
             bar.clear()
             print("\n" + "\n".join(lines(results[name])), flush=True)
 
-        if {"lines", "accuracy"} & set(parts):
+        if "lines" in parts:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-infer-"))
             wide = {width: pen.wide(width, counts["lines"]) for width in WIDTHS}
             ours = bench_infer_lines.open_ours(options.weight_path, Path(folder), options.fonts or ())
             readers: dict[str, Reader] = {name: bench_infer_lines.reader(each) for name, each in ours.items()}
             if options.peers:
                 step("installing the peer")
-                command = bench_infer_peers.command()
-                peer = stack.enter_context(bench_infer_peers.Peer(command, wide[WIDTHS[0]][0].pixels))
-                readers["rapidocr"] = peer
+                command = bench_infer_peers.command("rapidocr")
+                peer = bench_infer_peers.Peer("rapidocr", command, wide[WIDTHS[0]][0].pixels)
+                readers["rapidocr"] = stack.enter_context(peer)
                 results["peer_first_text_s"] = peer.start_s
-            if "lines" in parts:
-                work = bench_infer_lines.speed
-                part("lines", lambda: work(readers, ours, wide, options.rounds, step), lines_table)
-            if "accuracy" in parts:
-                trained = {name: read for name, read in readers.items() if name not in ("crnn", "torch")}
-                count = counts["accuracy_lines"]
-                sets = {"default": pen.any(count), "gb2312": pen.gb2312(count)}
-                score = bench_infer_lines.accuracy
-                part("accuracy", lambda: {name: score(trained, sets[name], step) for name in sets}, accuracy_table)
+            work = bench_infer_lines.speed
+            part("lines", lambda: work(readers, ours, wide, options.rounds, step), lines_table)
         one = pen.wide(WIDTHS[0], 1)[0]
         path = PACKAGED if options.weight_path == EXACT else options.weight_path  # what is read with on a processor
         if "start" in parts:
@@ -191,7 +168,6 @@ def parser() -> argparse.ArgumentParser:
     add("--fonts", nargs="+", metavar="FONT", help="what the lines are drawn with (default: the catalogue's)")
     add("--rounds", type=int, default=5, metavar="N", help="of which medians are taken (default: 5)")
     add("--lines", default="40", metavar="N", help="of each width in a round (default: 40)")
-    add("--accuracy-lines", default="400", metavar="N", help="of each set (default: 400)")
     add("--images", default="2k", metavar="N", help="in the folder (default: 2k)")
     add("--seconds", type=float, default=3.0, metavar="S", help="of each load of the service (default: 3)")
     return result

@@ -1,4 +1,4 @@
-"""Milliseconds and accuracy of each reader, a line at a time on one thread: part of ``python -m tools.bench_infer``.
+"""Milliseconds of each reader, a line at a time on one thread: part of ``python -m tools.bench_infer``.
 
 All readers see the same lines in turn (A B A B …), so that a noisy machine hits all alike; a figure is the median of
 all rounds, a ratio the median of the rounds' ratios. Milliseconds are those of the processor, not of the clock on the
@@ -7,85 +7,25 @@ wall: what else runs on the machine takes turns, but is not counted.
 
 from __future__ import annotations
 
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gen.charset import Charset, is_gb2312_hanzi
-from gen.config import load_recipe
 from gen.errors import UserError
-from gen.fonts import Font
-from gen.paths import cache_dir
-from gen.sample import RecipeSource, Stream, open_recipe, render
 from infer.backend import Backend
 from infer.recognizer import EXACT, PACKAGED, Recognizer
 from tools.bench_gen_run import median
 from tools.bench_infer_peer import timed
-from train.image import pad_batch
-from train.metrics import Tally
+from tools.pen import Bytes, Line
 
-Bytes = NDArray[np.uint8]
 WIDTHS = (320, 512)
-SLACK = 32  # px of paper at most that a line is padded with
 OURS = ("int8", "onnx", "torch")
 Timed = Mapping[str, Sequence[Any]]
 Reader = Callable[[Sequence[Bytes]], Timed]
 Step = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line, grey uint8 [H, W], and what it says."""
-
-    pixels: Bytes
-    text: str
-
-
-class Pen:
-    """Draws horizontal lines of ``eval-default``."""
-
-    def __init__(self, charset: Charset, fonts: Sequence[Font], workers: int) -> None:
-        self.source = RecipeSource(load_recipe("eval-default"), charset, tuple(fonts), (), cache_dir())
-        self.recipe = open_recipe(self.source, workers)
-
-    def stream(self, direction: str) -> Stream:
-        return Stream(self.recipe.config.seed, direction, "val")
-
-    def wide(self, width: int, count: int) -> list[Line]:
-        """Lines that are nearly ``width`` px long, continued with paper to just that."""
-        found: list[Line] = []
-        for number in range(count * 10_000):
-            sample = render(self.recipe, self.stream("horizontal"), number)
-            if width - SLACK < sample.pixels.shape[1] <= width:
-                found.append(Line(pad_batch([sample.pixels], 0, width)[0][0, 0], sample.text))
-                if len(found) == count:
-                    return found
-        raise UserError(f"too few lines of eval-default are {width} px long with these fonts")
-
-    def any(self, count: int, direction: str = "horizontal") -> list[Line]:
-        """Lines as they come."""
-        samples = (render(self.recipe, self.stream(direction), number) for number in range(count))
-        return [Line(sample.pixels, sample.text) for sample in samples]
-
-    def gb2312(self, count: int) -> list[Line]:
-        """Lines of the ideographs of GB2312, each equally often, with the same effects."""
-        chars = [char for char in self.source.charset.chars if is_gb2312_hanzi(char)]
-        rng = np.random.Generator(np.random.Philox(key=np.array([self.recipe.config.seed, 1], np.uint64)))
-        rows = ["".join(rng.permutation(chars)) for _ in range(3)]
-        only = ["corpus.balanced=0", "corpus.common=0", "corpus.text=1", "corpus.repeats=0", "corpus.runs=0"]
-        with tempfile.TemporaryDirectory(prefix="bench-infer-") as folder:
-            file = Path(folder, "gb2312.txt")
-            file.write_text("\n".join(rows) + "\n", encoding="utf-8")
-            recipe = open_recipe(replace(self.source, config=load_recipe("eval-default", only), corpus=(file,)))
-            samples = [render(recipe, self.stream("horizontal"), number) for number in range(count)]
-        assert all(map(is_gb2312_hanzi, "".join(sample.text for sample in samples)))
-        return [Line(sample.pixels, sample.text) for sample in samples]
 
 
 def reader(recognizer: Recognizer) -> Reader:
@@ -181,15 +121,3 @@ def _parts(rounds: Sequence[Timed], paper: Sequence[float], run: Sequence[float]
     rest = [median(each["cpu"]) - part for each, part in zip(rounds, run)]
     matrix = [whole - part for whole, part in zip(run, paper)]
     return {"backbone": 1e3 * median(paper), "matrix": 1e3 * median(matrix), "rest": 1e3 * median(rest)}
-
-
-def accuracy(readers: Mapping[str, Reader], lines: Sequence[Line], step: Step) -> dict[str, dict[str, Any]]:
-    """By reader, how well it reads the lines; spaces do not count."""
-    result = {}
-    for name, read in readers.items():
-        step(f"accuracy, {name}")
-        tally = Tally()
-        for line, text in zip(lines, read([line.pixels for line in lines])["texts"]):
-            tally.add(line.text, text)
-        result[name] = tally.total.to_dict()
-    return result

@@ -1,8 +1,8 @@
-"""Time a reader, a line at a time; and the worker that does so with RapidOCR: ``python -m tools.bench_infer --peers``.
+"""Time a reader, a line at a time; and the worker that does so with a peer: ``python -m tools.bench_peers``.
 
-    python tools/bench_infer_peer.py < paths-of-line-files
+    python tools/bench_infer_peer.py rapidocr < paths-of-line-files
 
-Runs in the peer's own venv and needs only that venv's packages, not this project. It takes files of lines (npz, grey
+Runs in the peers' own venv and needs only that venv's packages, not this project. It takes files of lines (npz, grey
 uint8 [H, W] each) by name, one a line, and answers each with a line of JSON: seconds and text of every image. It reads
 with the recogniser alone: no detection, no classification of the angle, and no text is dropped for its low score.
 """
@@ -49,14 +49,26 @@ def rapidocr() -> Callable[[Any], str]:
     return read
 
 
+def ddddocr(beta: bool) -> Callable[[Any], str]:
+    """ddddocr with one of the two recognisers that its wheel brings."""
+    image: Any = importlib.import_module("PIL.Image")
+    engine: Any = importlib.import_module("ddddocr").DdddOcr(show_ad=False, beta=beta)
+    return lambda pixels: str(engine.classification(image.fromarray(pixels)))
+
+
+READERS = {"rapidocr": rapidocr, "ddddocr": lambda: ddddocr(False), "ddddocr-beta": lambda: ddddocr(True)}
+
+
 def main() -> None:
     for name in THREADS:
         os.environ[name] = "1"
+    if hasattr(os, "sched_setaffinity"):  # ddddocr has no say in its runtime's threads, which are one per processor
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import numpy as np
 
     cv2: Any = importlib.import_module("cv2")
     cv2.setNumThreads(1)
-    read = rapidocr()
+    read = READERS[sys.argv[1]]()
     for line in sys.stdin:
         with np.load(line.rstrip("\n")) as file:
             images = [file[name] for name in file.files]

@@ -1,5 +1,6 @@
-"""RapidOCR beside our readers: installed from PyPI into a venv of its own, one process that reads what it is given.
+"""Other readers beside ours: installed from PyPI into a venv of their own, a process each that reads what it is given.
 
+python -m tools.bench_peers
 python -m tools.bench_infer --only lines --peers
 """
 
@@ -22,17 +23,24 @@ from gen.paths import cache_dir
 from tools.peer_venv import install, last_line, make
 
 WORKER = Path(__file__).with_name("bench_infer_peer.py")
-NAME = "RapidOCR 3.10"
-NEEDS = ("rapidocr==3.10.*", "onnxruntime")  # its wheel brings the models of PP-OCRv6, small
+RAPIDOCR = "rapidocr==3.10.*", "onnxruntime"  # its wheel brings the models of PP-OCRv6, small
+DDDDOCR = ("ddddocr==1.6.1",)
+NAMES = {
+    "rapidocr": "RapidOCR 3.10 (PP-OCRv6 small)",
+    "ddddocr": "ddddocr 1.6.1",
+    "ddddocr-beta": "ddddocr 1.6.1, its `beta` model",
+}
+NEEDS = {"rapidocr": RAPIDOCR, "ddddocr": DDDDOCR, "ddddocr-beta": DDDDOCR}
 
 
-def command() -> list[str]:
-    """What starts the worker, once all is installed that it needs. Raises `UserError` when that cannot be had."""
-    folder = cache_dir() / "readers-venv"
+def command(name: str) -> list[str]:
+    """What starts the worker of a peer of `NAMES`, once all is installed that it needs. Raises `UserError` when that
+    cannot be had."""
+    folder, needs = cache_dir() / "readers-venv", NEEDS[name]
     python = make(folder)
-    if problem := install(python, "rapidocr", NEEDS):
-        raise UserError(f"cannot install {' '.join(NEEDS)} into {folder}: {problem}; is there a network?")
-    return [str(python), str(WORKER)]
+    if problem := install(python, name, needs):
+        raise UserError(f"cannot install {' '.join(needs)} into {folder}: {problem}; is there a network?")
+    return [str(python), str(WORKER), name]
 
 
 class Peer:
@@ -41,8 +49,9 @@ class Peer:
     Raises `UserError` when it ends early.
     """
 
-    def __init__(self, command: Sequence[str], first: np.ndarray[Any, Any]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bench-infer-")
+    def __init__(self, name: str, command: Sequence[str], first: np.ndarray[Any, Any]) -> None:
+        self._name = name
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-peers-")
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (closed at the end)
         begin = time.perf_counter()
         self._process = subprocess.Popen(
@@ -72,7 +81,7 @@ class Peer:
         answer = self._process.stdout.readline()
         if not answer:
             self._errors.seek(0)
-            raise UserError(f"{NAME} does not run: {last_line(self._errors.read())}")
+            raise UserError(f"{NAMES[self._name]} does not run: {last_line(self._errors.read())}")
         found: dict[str, Any] = json.loads(answer)
         return found
 

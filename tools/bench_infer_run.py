@@ -21,8 +21,8 @@ from typing import Any
 from gen.errors import UserError
 from gen.image import encode_image
 from tools.bench_gen_run import median
-from tools.bench_infer_lines import Line
 from tools.peer_venv import last_line
+from tools.pen import Line
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 0.005  # between two looks at the memory
