@@ -32,6 +32,7 @@ from infer.formats import FORMATS
 from infer.images import ImageError, grey
 from infer.output import opened
 from infer.paths import STDIN, Names, in_folder, in_list, named
+from infer.prior import PRIORS
 from infer.progress import Progress
 from infer.reading import Reading
 from infer.recognizer import BATCH, EXACT, PACKAGED, Recognizer
@@ -72,6 +73,12 @@ def parser() -> argparse.ArgumentParser:
     add("--direction", choices=("auto", *DIRECTIONS), default="auto", help="of the lines (default: auto, by the shape)")
     add("--charset", metavar="FILE", help="what checkpoints of the older project were trained with, its all_words.txt")
     add("--allow", metavar="CHARS", help="read these characters only: gb2312, 0123456789 or a file with them")
+    add(
+        "--prior",
+        choices=PRIORS,
+        default="auto",
+        help="what is likely: as in text, where a line is text (default), or nothing",
+    )
     add("--format", choices=tuple(FORMATS), default="demo", help="of the output (default: demo, image_path:…,label:…)")
     add("--output", metavar="F", help="write to F, by way of F.part (default: to standard output)")
     add("--resume", action="store_true", help="leave out images that are in F.part, or in F, already")
@@ -178,6 +185,7 @@ def _recognizer(args: argparse.Namespace) -> Recognizer:
         device=args.device,
         charset=load_charset(args.charset) if args.charset else None,
         allow=args.allow,
+        prior=args.prior,
         workers=args.workers or (1 if with_torch else len(os.sched_getaffinity(0))),
         batch_size=args.batch_size,
     )

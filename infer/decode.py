@@ -1,16 +1,20 @@
 """Frames to characters: greedy CTC decoding (Graves et al. 2006, section 3.2) that keeps chances and places.
 
+With a prior, characters that it changes are decoded as if the network had said so: neighbours that it makes alike are
+one.
+
 python -m pytest tests/test_infer_decode.py
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infer.backend import Frames
+from infer.prior import Prior
 
 ALTERNATIVES = 4
 LIKELY = 0.002  # chance that an alternative has at least
@@ -27,7 +31,7 @@ class Found:
     others: tuple[tuple[int, float], ...]
 
 
-def decode(frames: Frames, counts: NDArray[np.int64]) -> list[list[Found]]:
+def decode(frames: Frames, counts: NDArray[np.int64], prior: Prior | None = None) -> list[list[Found]]:
     """The characters of each line of a batch; ``counts``: how many of a line's frames are its own, int64 [B], since
     those of the padding behind it say nothing.
 
@@ -42,12 +46,23 @@ def decode(frames: Frames, counts: NDArray[np.int64]) -> list[list[Found]]:
     top = frames.chances[own, best]
     starts = np.ones(len(own), bool)
     starts[1:] = (np.diff(line) != 0) | (np.diff(frame) != 1) | (np.diff(best) != 0)
-    bounds = np.append(np.flatnonzero(starts), len(own))
-    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist()):
-        surest = start + int(top[start:end].argmax())
-        middle = float((frame[start] + frame[end - 1] + 1) / 2)
-        others = _others(frames.chances[own[surest]], int(best[surest]))
-        result[int(line[start])].append(Found(int(best[surest]), float(top[surest]), middle, others))
+    first = np.flatnonzero(starts)
+    last = np.append(first[1:], len(own)) - 1
+    surest = np.array([start + int(top[start : end + 1].argmax()) for start, end in zip(first, last)])
+    changed = prior.again(frames.chances, own[surest], best[surest], line[first]) if prior else {}
+    before: tuple[int, int, int] | None = None  # line, first frame, last frame
+    for number, (start, end, at) in enumerate(zip(first.tolist(), last.tolist(), surest.tolist())):
+        row = changed.get(number, frames.chances[own[at]])
+        which = int(row.argmax()) if number in changed else int(best[at])
+        place = int(line[start]), int(frame[start]), int(frame[end])
+        there = result[place[0]]
+        found = Found(which, float(row[which]), (place[1] + place[2] + 1) / 2, _others(row, which))
+        if before and before[0] == place[0] and before[2] + 1 == place[1] and there[-1].number == which:
+            place = place[0], before[1], place[2]
+            surer = max(there.pop(), found, key=lambda each: each.chance)
+            found = replace(surer, middle=(place[1] + place[2] + 1) / 2)
+        there.append(found)
+        before = place
     return result
 
 

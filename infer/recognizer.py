@@ -27,6 +27,7 @@ from infer.allow import allowed_classes
 from infer.backend import Backend, open_backend
 from infer.decode import Found, decode
 from infer.images import MOST_PIXELS, ImageError, ImageLike, grey
+from infer.prior import Which, open_prior
 from infer.reading import Char, Reading
 from infer.trim import Crop, find_crop
 from train.image import pad_batch, padded, to_height, upright
@@ -60,6 +61,7 @@ class Recognizer:
         backends: Mapping[str, Backend],
         *,
         allow: str | None = None,
+        prior: Which = "auto",
         workers: int = 1,
         batch_size: int = BATCH,
         most_pixels: int = MOST_PIXELS,
@@ -69,6 +71,7 @@ class Recognizer:
         self._masks = {
             way: None if allow is None else allowed_classes(allow, backend.codec) for way, backend in backends.items()
         }
+        self._priors = {way: open_prior(backend.codec, prior) for way, backend in backends.items()}
         self._batch, self._most = max(1, batch_size), most_pixels
         self._pool = ThreadPoolExecutor(workers, "reader") if workers > 1 else None
 
@@ -82,6 +85,7 @@ class Recognizer:
         device: str = "cpu",
         charset: Charset | None = None,
         allow: str | None = None,
+        prior: Which = "auto",
         workers: int = 1,
         batch_size: int = BATCH,
         most_pixels: int = MOST_PIXELS,
@@ -89,8 +93,9 @@ class Recognizer:
         """A recogniser from files of weights; a direction without any is read by the packaged ones.
 
         ``weights`` read the directions that they know; ``horizontal`` and ``vertical`` that one. ``charset``: of the
-        older project's checkpoints among them. ``allow``: see `infer.allow`. ``workers``: threads that read batches at
-        the same time; ``batch_size``: lines in one at most; ``most_pixels``: of an image. Raises `UserError`.
+        older project's checkpoints among them. ``allow``, ``prior``: see `infer.allow`, `infer.prior`. ``workers``:
+        threads that read batches at the same time; ``batch_size``: lines in one at most; ``most_pixels``: of an image.
+        Raises `UserError`.
         """
         opened: dict[tuple[str, str | None], Backend] = {}
 
@@ -114,7 +119,7 @@ class Recognizer:
             backends.update({way: packaged for way in missing if way in packaged.directions})
         if not backends:
             raise UserError(f"no weights: {ours.name} is not in this installation; give --weight-path FILE")
-        return cls(backends, allow=allow, workers=workers, batch_size=batch_size, most_pixels=most_pixels)
+        return cls(backends, allow=allow, prior=prior, workers=workers, batch_size=batch_size, most_pixels=most_pixels)
 
     @overload
     def read(self, images: Iterable[ImageLike], direction: Direction = "auto") -> list[Reading]: ...
@@ -208,7 +213,7 @@ class Recognizer:
         backend = self.backends[way]
         images, widths = pad_batch([line.pixels for line in batch], backend.image.room)
         counts = np.array([backend.frames(int(width)) for width in widths], np.int64)
-        found = decode(backend.run(images, self._masks[way]), counts)
+        found = decode(backend.run(images, self._masks[way]), counts, self._priors[way])
         return [
             _reading(line, chars, int(width) / max(1, int(count)), backend)
             for line, chars, width, count in zip(batch, found, widths, counts)

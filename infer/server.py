@@ -23,6 +23,7 @@ from gen.charset import load_charset
 from gen.errors import UserError
 from gen.plan import parse_size
 from infer.backend import DEVICES
+from infer.prior import PRIORS
 
 KEY = "CRNN_API_KEY"  # in the environment, where other users of the machine do not see it
 HEAD = 10.0  # seconds for the head of a request
@@ -38,6 +39,12 @@ def parser() -> argparse.ArgumentParser:
     add("-d", "--device", choices=DEVICES, default="cpu", help="default: cpu")
     add("--charset", metavar="FILE", help="what checkpoints of the older project were trained with, its all_words.txt")
     add("--allow", metavar="CHARS", help="read these characters only: gb2312, 0123456789 or a file with them")
+    add(
+        "--prior",
+        choices=PRIORS,
+        default="auto",
+        help="what is likely: as in text, where a line is text (default), or nothing",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add("--port", type=_port, default=5000, help="default: 5000; 0: any that is free")
     add("--workers", metavar="N", help="threads that read (default: one for each processor)")
@@ -87,7 +94,8 @@ def serve(args: argparse.Namespace) -> int:
     with _listen(args.host, args.port) as listener:
         recognizer = Recognizer.load(
             horizontal=args.weight_path_horizontal, vertical=args.weight_path_vertical, device=args.device,
-            charset=load_charset(args.charset) if args.charset else None, allow=args.allow, most_pixels=pixels,
+            charset=load_charset(args.charset) if args.charset else None, allow=args.allow, prior=args.prior,
+            most_pixels=pixels,
         )  # fmt: skip
         service = Service(recognizer, settings)
         most = most_connections()

@@ -73,7 +73,7 @@ class Judge:
         self.backend, self.fonts = backend, tuple(fonts)
         if not trim:
             backend.image = replace(backend.image, trim=False)  # type: ignore[misc]
-        self._recognizer = Recognizer(dict.fromkeys(backend.directions, backend), batch_size=BATCH)
+        self._recognizer = Recognizer(dict.fromkeys(backend.directions, backend), prior="none", batch_size=BATCH)
 
     def source(self, recipe: str, direction: str) -> RenderedSource:
         """Lines that nobody trains on."""
