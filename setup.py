@@ -32,6 +32,7 @@ setup(
         "gen": ["*.txt", "*.tsv", "py.typed"],
         "gen.configs": ["*.yaml"],
         "infer": ["py.typed", "weights/*", "web/*"],
+        "tools": ["*.txt"],
         "train": ["py.typed"],
     },
     install_requires=[

@@ -19,13 +19,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fontTools.ttLib import TTFont, TTLibError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gen.command import Parser
 from gen.errors import UserError
+from gen.fonts import Font, covered_by, fonts_from
 from gen.stream import DIRECTIONS
+from infer.prior import PRIORS
 from infer.recognizer import PACKAGED, Recognizer
 from tools.bench import run, table
 from tools.screen_page import Look, shown
@@ -65,16 +66,13 @@ def photo(pixels: Pixels, number: int) -> Pixels:
     return np.asarray(decoded, np.uint8)
 
 
-def paragraphs_for(font: Path, paragraphs: Sequence[str]) -> list[str]:
-    """Those that the font has all characters of. Raises `UserError` when it is no font."""
-    try:
-        with TTFont(font, lazy=True, fontNumber=0) as opened:
-            known = set(opened.getBestCmap())
-    except FileNotFoundError:
-        raise UserError(f"--fonts {font} does not exist") from None
-    except (OSError, TTLibError, TypeError) as error:
-        raise UserError(f"--fonts {font} is no font that can be read: {error}") from None
-    return [paragraph for paragraph in paragraphs if known.issuperset(map(ord, paragraph.replace(" ", "")))]
+def paragraphs_for(font: Font, paragraphs: Sequence[str]) -> list[str]:
+    """Those that the font has all characters of. Raises `UserError` when there are none."""
+    known = set(covered_by(font, "".join(set("".join(paragraphs)) - {" "})))
+    found = [paragraph for paragraph in paragraphs if known.issuperset(paragraph.replace(" ", ""))]
+    if not found:
+        raise UserError(f"the font {font.path} has all characters of none of the paragraphs; give others with --text")
+    return found
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -86,21 +84,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         paragraphs = [line for line in options.text.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--text {options.text} cannot be read as UTF-8 text: {error}") from None
-    recognizer = Recognizer.load(options.weight_path)
+    recognizer = Recognizer.load(options.weight_path, prior=options.prior)
     tallies: dict[tuple[str, str, str], Tally] = {}
     together = {kind: Tally() for kind in KINDS}
     worst: list[Mistake] = []
     number, left_out = 0, {}
     sizes = SIZES[:1] if options.quick else SIZES
-    pages = [(font, direction, at) for font in options.fonts for direction in DIRECTIONS for at in range(len(sizes))]
+    fonts = [font for font in fonts_from(options.fonts) if font.face == 0]  # of a collection, which a browser shows
+    pages = [(font, direction, at) for font in fonts for direction in DIRECTIONS for at in range(len(sizes))]
     for font, direction, at in tqdm(pages, unit=" pages", leave=False, disable=None):
         known = paragraphs_for(font, paragraphs)
         left_out[font.name] = len(paragraphs) - len(known)
-        if not known:
-            raise UserError(f"--fonts {font}: it has all characters of none of the paragraphs of {options.text}")
         first = len(known) * at // len(sizes)  # what does not fit on one page begins another
         turned = [*known[first:], *known[:first]]
-        lines = shown(program, turned, Look(font, direction, sizes[at], *COLOURS[at]))
+        lines = shown(program, turned, Look(font.path, direction, sizes[at], *COLOURS[at]))
         for kind in KINDS:
             images = [photo(line, number + place) if kind == "photo" else line for place, (line, _) in enumerate(lines)]
             for image, (_, truth), reading in zip(images, lines, recognizer.read(images)):
@@ -147,9 +144,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = Parser(prog="python -m tools.bench_screen", description="How well a browser's text is read.")
     add = result.add_argument
-    add("--fonts", nargs="+", type=Path, required=True, metavar="FONT", help="font files, best those not trained on")
+    add("--fonts", nargs="+", required=True, metavar="FONT", help="files or folders, best of fonts not trained on")
     add("--text", type=Path, default=TEXT, metavar="F", help="a paragraph a line (default: 42 of the package)")
     add("--weight-path", type=Path, default=PACKAGED, metavar="W", help="default: the packaged weights")
+    add("--prior", choices=PRIORS, default="auto", help="as of python -m infer (default: auto)")
     add("--quick", action="store_true", help="one size only")
     add("--html", type=Path, metavar="F", help="write a page there, with the worst lines")
     add("--worst", choices=KINDS, default="screen", help="of which pictures (default: screen)")

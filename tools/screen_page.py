@@ -22,7 +22,7 @@ from gen.errors import UserError
 from gen.stream import DIRECTIONS
 from tools.peer_venv import last_line
 
-SIDE = 1400  # px, of the square window
+SIDE, EDGE = 1400, 24  # px, of the square window and of what is left free around the text
 MARGIN = 3  # px of the page around a line
 SECONDS = 120
 FLAGS = "--headless=new --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1 --no-first-run"
@@ -31,7 +31,7 @@ STYLE = """
 @font-face {{ font-family: page; src: url("{font}"); }}
 html {{ margin: 0; background: {paper}; color: {ink}; }}
 body {{ margin: 0; }}
-main {{ margin: 24px; width: {inner}px; height: {inner}px; overflow: hidden; writing-mode: {mode};
+main {{ margin: {edge}px; width: {inner}px; height: {inner}px; overflow: hidden; writing-mode: {mode};
   font: {size}px/1.7 page; }}
 p {{ margin: 0 0 0.4em; }}
 """
@@ -83,7 +83,7 @@ def document(paragraphs: Sequence[str], look: Look) -> str:
     """The page, with the script that writes its lines into it."""
     style = STYLE.format(
         font=look.font.absolute().as_uri(), mode=MODES[look.direction], size=look.size, paper=look.paper, ink=look.ink,
-        inner=SIDE - 48,
+        edge=EDGE, inner=SIDE - 2 * EDGE,
     )  # fmt: skip
     body = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
     return (
@@ -113,9 +113,9 @@ def shown(program: str, paragraphs: Sequence[str], look: Look) -> list[tuple[NDA
     lines = []
     for line in json.loads(unescape(match[1])):
         left, top, right, bottom = (round(value) for value in line["box"])
-        x, y = slice(max(0, left - MARGIN), right + MARGIN), slice(max(0, top - MARGIN), bottom + MARGIN)
-        if x.stop <= pixels.shape[1] and y.stop <= pixels.shape[0] and min(left, top) >= 0:
-            lines.append((np.ascontiguousarray(pixels[y, x], np.uint8), line["text"].strip()))
+        if min(left, top) >= EDGE and max(right, bottom) <= SIDE - EDGE:  # what does not fit is cut off there
+            cut = pixels[top - MARGIN : bottom + MARGIN, left - MARGIN : right + MARGIN]
+            lines.append((np.ascontiguousarray(cut, np.uint8), line["text"].strip()))
     return lines
 
 
