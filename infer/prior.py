@@ -3,11 +3,11 @@
     python -m infer --prior none line.png    # what the network saw, and nothing else
 
 Networks here learn all characters about equally often, so that rare ones are read as well as common ones. In a text 。
-is a thousand times as frequent as °, which in many a font looks the same. By Bayes' rule the chances of a network that
+is a hundred times as frequent as °, which in many a font looks the same. By Bayes' rule the chances of a network that
 learned classes equally often become right for other frequencies when they are multiplied with these (Saerens et al.
-2002), here with their power `POWER`, since the frequencies are rough. Whether a line is text at all is asked of the
-line: a text is much likelier under the frequencies of text than under equal ones, rare characters and random ones are
-not, and such lines are left as the network saw them.
+2002), here with their power `POWER`, since the frequencies are rough: what the network is sure of stays. They say which
+marks are common, and which ideographs; letters and digits are all alike. Whether a line is text at all its ideographs
+and marks tell, many of which are then common ones; all other lines are left as the network saw them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from train.codec import Codec
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Which: TypeAlias = Literal["auto", "text", "none"]
 PRIORS = ("auto", "text", "none")
 POWER = 0.5
+FEWEST, SHARE = 4, 0.3  # ideographs and marks that a line of text has at least, and how many of them are common ones
+ALPHABET = 1000  # a network that reads fewer characters, or may read fewer, is told by these what there is
 
+MARKS = "，。、：；？！“”（）《》「」"
 # The commonest characters of modern texts, simplified, and the traditional forms that differ.
 COMMONEST = (
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去法学"
@@ -38,67 +42,52 @@ COMMONEST = (
     "這個們來爲為國說時會對於過發後裏裡種經麼學現當沒動還進樣開從實軍無與長機關點業將兩間問並應戰頭體見產話內給門兒東聲員論處義幾認條氣題"
     "爾別變總電數報結務場計資許統區隊決馬書則聽卻達強難權設記類據邊張該規萬覺術領確傳師觀讓識帶導爭運"
 )
-# How often a character comes in a million of a text, roughly and rather too often where it is rare: each of a string
-# (the first that has it), each of a group.
-_CHARACTERS = {
-    "，。": 20_000, " ": 10_000, "的一是了不在有人我他": 8000, "、：；？！“”（）《》「」0123456789": 2000,
-    "abcdefghijklmnopqrstuvwxyz": 600, ".-/:(),%": 500, COMMONEST: 400, "ABCDEFGHIJKLMNOPQRSTUVWXYZ": 200,
-    "—…～·‘’『』【】℃¥￥×": 100,
+# How often each character of a string comes in a million of a text, roughly; the first string that has it counts.
+FREQUENCIES = {
+    "，。": 20_000, " ": 10_000, "的一是不了在有": 4000, MARKS: 2000, COMMONEST: 400, "°×": 300,
 }  # fmt: skip
-_GROUPS = {"ascii": 50, "gb2312-1": 120, "gb2312-2": 40, "symbol": 1}
-_BIG5 = (5, 60, 15)  # of other ideographs: outside of Big5, in its commoner half, in its other half
-RAREST = 1
-_KNOWN = {char: often for chars, often in reversed(_CHARACTERS.items()) for char in chars}
+ASCII, RARE = 500, 100  # of letters, digits and the signs between them; of all else, though most are much rarer
+_KNOWN = {char: often for chars, often in reversed(FREQUENCIES.items()) for char in chars}
 
 
 def frequency(char: str) -> float:
     """How often a character comes in a million characters of a text, roughly."""
-    if char in _KNOWN:
-        return _KNOWN[char]
-    group = group_of(char)
-    return _BIG5[_big5_level(char)] if group == "uro" else _GROUPS.get(group, RAREST)
-
-
-def _big5_level(char: str) -> int:
-    try:
-        code = char.encode("big5")
-    except UnicodeEncodeError:
-        return 0
-    return 1 if code[0] < 0xC9 else 2  # levels 1 and 2 begin at the rows A4 and C9
+    return _KNOWN.get(char) or (ASCII if char.isascii() else RARE)
 
 
 class Prior:
     """Frequencies for the classes of a network; ``which``: text takes all lines as text, auto finds out."""
 
     def __init__(self, codec: Codec, which: Literal["auto", "text"]) -> None:
-        often = np.array([frequency(char) for char in codec.characters])
-        self._ratio = (often / often.mean()).astype(np.float32)  # to what equal frequencies would be
-        self._factor = (self._ratio / self._ratio.max()) ** np.float32(POWER)
-        # Evidence of a character, in nats, that these frequencies give in the mean. As they are too flat, texts have
-        # more (1.8 to 3.2 over the packaged charset, where this is 1.5), random characters hardly ever as much.
-        self._text = float((often / often.sum()) @ np.log(self._ratio))
+        often = np.array([frequency(char) for char in codec.characters], np.float32)
+        self._factor = (often / often.max()) ** np.float32(POWER)
+        common = {*MARKS, *COMMONEST}
+        self._common = np.array([char in common for char in codec.characters])
+        groups = map(group_of, codec.characters)
+        self._telling = np.array([group not in ("ascii", "symbol") for group in groups]) | self._common
         self._which = which
 
     def again(self, chances: Floats, at: Ints, best: Ints, line: Ints) -> dict[int, Floats]:
         """Chances as they are in a text, float32 [classes], by number of the character; where nothing can change, none.
 
         ``chances`` [N, classes] are of frames. For each character: ``at``, which frame speaks for it, ``best``, its
-        class there, and ``line``, the line that it stands in; int64 [characters] each.
+        class there, and ``line``, the line that it stands in; int64 [characters] each. What is blank stays so.
         """
         unsure = chances[at, best] * (1 + self._factor[best]) < 1  # else no factor, 1 at most, puts another first
         if self._which == "auto" and unsure.any():
-            ratio = self._ratio[best]
-            ratio[unsure] = chances[at[unsure]] @ self._ratio
-            evidence = np.bincount(line, np.log(ratio) - self._text)
-            unsure &= (evidence > 0)[line]
+            count = np.bincount(line, self._telling[best])
+            unsure &= ((count >= FEWEST) & (np.bincount(line, self._common[best]) >= SHARE * count))[line]
         numbers = np.flatnonzero(unsure)
-        rows = chances[at[numbers]] * self._factor
-        rows /= rows.sum(axis=1, keepdims=True)
+        seen = chances[at[numbers]]
+        rows = seen * self._factor
+        rows *= seen.sum(axis=1, keepdims=True) / rows.sum(axis=1, keepdims=True)
         return dict(zip(numbers.tolist(), rows))
 
 
-def open_prior(codec: Codec, which: Which) -> Prior | None:
-    """The prior of a network's classes; None for ``none``. Raises `UserError` for what is none of `PRIORS`."""
+def open_prior(codec: Codec, which: Which, allowed: Mask | None = None) -> Prior | None:
+    """The prior of a network's classes, of which ``allowed`` bool [classes] may be read; None where there is none to
+    be: for ``none``, and for ``auto`` with a small alphabet. Raises `UserError` for what is none of `PRIORS`."""
     if which not in PRIORS:
         raise UserError(f"prior {which!r} is none of {', '.join(PRIORS)}")
-    return None if which == "none" else Prior(codec, which)
+    few = (codec.classes if allowed is None else int(allowed.sum())) < ALPHABET
+    return None if which == "none" or (which == "auto" and few) else Prior(codec, which)

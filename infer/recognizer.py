@@ -71,7 +71,8 @@ class Recognizer:
         self._masks = {
             way: None if allow is None else allowed_classes(allow, backend.codec) for way, backend in backends.items()
         }
-        self._priors = {way: open_prior(backend.codec, prior) for way, backend in backends.items()}
+        priors = {id(backend): open_prior(backend.codec, prior, self._masks[way]) for way, backend in backends.items()}
+        self._priors = {way: priors[id(backend)] for way, backend in backends.items()}
         self._batch, self._most = max(1, batch_size), most_pixels
         self._pool = ThreadPoolExecutor(workers, "reader") if workers > 1 else None
 

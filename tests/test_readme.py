@@ -138,7 +138,7 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
         ):
             words += CHARSET
         if words[2] == "tools.bench_loader":  # there is one small shard
-            words += ["--workers", "1", "--rounds", "1", "--batch", "12"]
+            words += ["--workers", "1", "--rounds", "1", "--batch", "12", "--samples", "480"]
         if words[2] == "tools.eval_matrix":  # the packaged weights would want all glyphs drawn
             words += ["--weight-path", "runs/both/weights.pt", "--fonts", str(pip_fonts[0].path)]
         if "--slice" in words:  # one machine plays all of them

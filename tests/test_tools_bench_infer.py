@@ -103,7 +103,7 @@ def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
     ("flags", "words"),
     [
         (["--rounds", "0"], "--rounds 0: give at least 1"),
-        (["--accuracy-lines", "many"], "--accuracy-lines many"),
+        (["--lines", "many"], "--lines many"),
         (["--weight-path", "no/such.onnx"], "no/such.onnx does not exist"),
         (["--weight-path", __file__], "onnx"),
         (["--fonts", "nowhere.ttf"], "nowhere.ttf"),

@@ -46,7 +46,7 @@ def test_every_reader_reads_every_set(
     cells = measure(tmp_path, monkeypatch, ("horizontal", "vertical"))
     assert len(cells) == 8
     for name, found in cells.items():
-        assert list(found) == ["onnx", *bench_infer_peers.NAMES]
+        assert list(found) == ["given", *bench_infer_peers.NAMES]
         assert all(each["lines"] == 4 and each["characters"] > 4 and each["ms"] > 0 for each in found.values())
         assert ("turn" in found["rapidocr"]) == name.endswith("vertical")
     tables = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")[1:]]

@@ -82,7 +82,10 @@ class Peer:
         if not answer:
             self._errors.seek(0)
             raise UserError(f"{NAMES[self._name]} does not run: {last_line(self._errors.read())}")
-        found: dict[str, Any] = json.loads(answer)
+        try:
+            found: dict[str, Any] = json.loads(answer)
+        except ValueError:
+            raise UserError(f"{NAMES[self._name]} says {answer[:100].strip()!r} instead of an answer") from None
         return found
 
     def __enter__(self) -> Peer:

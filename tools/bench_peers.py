@@ -4,8 +4,9 @@
     python -m tools.bench_peers --quick               # whether it runs: the figures mean nothing
 
 A set is lines of an evaluation recipe in one direction, over the whole charset or of the ideographs of GB2312, which
-the peers were made for. Peers read rows; columns are given to each as they are, turned to the left, or to the right:
-whichever it reads best of the first lines. Milliseconds are those of one processor, without the turning.
+the peers were made for. Ours read as `python -m infer` does. Peers read rows; columns are given to each as they are,
+turned to the left, or to the right: whichever it reads best of the first lines. Milliseconds are those of one
+processor, without the turning.
 """
 
 from __future__ import annotations
@@ -39,7 +40,12 @@ RECIPES = ("eval-default", "eval-classic")
 TEXTS = ("gb2312", "all")
 TURNS = {"as it is": 0, "to the left": 1, "to the right": 3}  # by quarters, as numpy counts them
 TRIED = 40  # lines, to find the turn
-NAMES = {"int8": "this one, 8-bit integers", "onnx": "this one, not quantised", **bench_infer_peers.NAMES}
+NAMES = {
+    "int8": "this one, 8-bit integers",
+    "onnx": "this one, not quantised",
+    "given": "weights",
+    **bench_infer_peers.NAMES,
+}
 Read = Callable[[Sequence[Bytes]], Mapping[str, Sequence[Any]]]
 
 
@@ -92,7 +98,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Draw, read, print; everything measured. Raises `UserError`."""
     count = 4 if options.quick else parse_size(options.lines, "--lines")
     fonts = fonts_from(options.fonts) if options.fonts else find_catalogue_fonts()[0]
-    weights = {"int8": PACKAGED, "onnx": EXACT} if options.weight_path is None else {"onnx": options.weight_path}
+    weights = {"int8": PACKAGED, "onnx": EXACT} if options.weight_path is None else {"given": options.weight_path}
     first = next(iter(weights.values()))
     backends = {way: each for way, each in Recognizer.load(first).backends.items() if each.path == first}
     charset = next(iter(backends.values())).codec.charset
@@ -131,14 +137,13 @@ def parser() -> argparse.ArgumentParser:
     add("--peers", nargs="+", choices=known, default=known, help="only these (default: all)")
     add("--lines", default="1000", metavar="N", help="of each set (default: 1000)")
     add("--quick", action="store_true", help="four lines of each, to see whether it runs")
-    add("--weight-path", type=Path, metavar="W", help="an .onnx file (default: the packaged weights, both files)")
+    add("--weight-path", type=Path, metavar="W", help="a file (default: both of the packaged weights)")
     add("--fonts", nargs="+", metavar="FONT", help="what the lines are drawn with (default: the catalogue's)")
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # of torch, which is not imported yet
     return run(parser(), argv, measure)
 
 

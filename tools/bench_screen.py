@@ -68,8 +68,8 @@ def photo(pixels: Pixels, number: int) -> Pixels:
 
 def paragraphs_for(font: Font, paragraphs: Sequence[str]) -> list[str]:
     """Those that the font has all characters of. Raises `UserError` when there are none."""
-    known = set(covered_by(font, "".join(set("".join(paragraphs)) - {" "})))
-    found = [paragraph for paragraph in paragraphs if known.issuperset(paragraph.replace(" ", ""))]
+    known = set(covered_by(font, "".join({*"".join("".join(paragraphs).split())})))
+    found = [paragraph for paragraph in paragraphs if known.issuperset("".join(paragraph.split()))]
     if not found:
         raise UserError(f"the font {font.path} has all characters of none of the paragraphs; give others with --text")
     return found
@@ -81,16 +81,23 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if program is None:
         raise UserError("no browser was found: install Chromium (Debian: apt-get install chromium)")
     try:
-        paragraphs = [line for line in options.text.read_text(encoding="utf-8").splitlines() if line.strip()]
+        paragraphs = [line for line in options.text.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--text {options.text} cannot be read as UTF-8 text: {error}") from None
+    if not paragraphs:
+        raise UserError(f"--text {options.text} holds no text; give it a paragraph a line")
+    if options.html and not options.html.absolute().parent.is_dir():
+        raise UserError(f"--html {options.html}: the folder {options.html.parent} does not exist; make it first")
     recognizer = Recognizer.load(options.weight_path, prior=options.prior)
     tallies: dict[tuple[str, str, str], Tally] = {}
     together = {kind: Tally() for kind in KINDS}
     worst: list[Mistake] = []
     number, left_out = 0, {}
     sizes = SIZES[:1] if options.quick else SIZES
-    fonts = [font for font in fonts_from(options.fonts) if font.face == 0]  # of a collection, which a browser shows
+    fonts = fonts_from(options.fonts)
+    for font in fonts:
+        if font.path.suffix.lower() == ".ttc" or font.axes:
+            raise UserError(f"--fonts {font.path}: a browser shows no one face of a collection or of a variable font")
     pages = [(font, direction, at) for font in fonts for direction in DIRECTIONS for at in range(len(sizes))]
     for font, direction, at in tqdm(pages, unit=" pages", leave=False, disable=None):
         known = paragraphs_for(font, paragraphs)

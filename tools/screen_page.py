@@ -24,6 +24,7 @@ from tools.peer_venv import last_line
 
 SIDE, EDGE = 1400, 24  # px, of the square window and of what is left free around the text
 MARGIN = 3  # px of the page around a line
+HEIGHT = 1.3  # em, of a line without its margin: what a font says of itself may be less than its glyphs need, or more
 SECONDS = 120
 FLAGS = "--headless=new --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1 --no-first-run"
 MODES = {"horizontal": "horizontal-tb", "vertical": "vertical-rl"}
@@ -32,7 +33,7 @@ STYLE = """
 html {{ margin: 0; background: {paper}; color: {ink}; }}
 body {{ margin: 0; }}
 main {{ margin: {edge}px; width: {inner}px; height: {inner}px; overflow: hidden; writing-mode: {mode};
-  font: {size}px/1.7 page; }}
+  font: {size}px/1.8 page; }}
 p {{ margin: 0 0 0.4em; }}
 """
 # Where each character stands, as a browser lays it out; a line ends where the next one does not go on along the text.
@@ -98,7 +99,7 @@ def shown(program: str, paragraphs: Sequence[str], look: Look) -> list[tuple[NDA
     Raises `UserError` when the browser fails, or does not take the font.
     """
     assert look.direction in DIRECTIONS
-    with tempfile.TemporaryDirectory(prefix="bench-screen-") as name:
+    with tempfile.TemporaryDirectory(prefix="bench-screen-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         page, picture = folder / "page.html", folder / "page.png"
         page.write_text(document(paragraphs, look), encoding="utf-8")
@@ -112,10 +113,15 @@ def shown(program: str, paragraphs: Sequence[str], look: Look) -> list[tuple[NDA
         raise UserError(f"{program} shows no text in {look.font}: is it a font?")
     lines = []
     for line in json.loads(unescape(match[1])):
-        left, top, right, bottom = (round(value) for value in line["box"])
-        if min(left, top) >= EDGE and max(right, bottom) <= SIDE - EDGE:  # what does not fit is cut off there
-            cut = pixels[top - MARGIN : bottom + MARGIN, left - MARGIN : right + MARGIN]
-            lines.append((np.ascontiguousarray(cut, np.uint8), line["text"].strip()))
+        left, top, right, bottom = line["box"]
+        spare = HEIGHT * look.size / 2
+        if look.direction == "vertical":
+            left, right = (left + right) / 2 - spare, (left + right) / 2 + spare
+        else:
+            top, bottom = (top + bottom) / 2 - spare, (top + bottom) / 2 + spare
+        if min(left, top) >= EDGE - 1 and max(right, bottom) <= SIDE - EDGE:  # what does not fit is cut off there
+            y, x = (slice(round(low) - MARGIN, round(high) + MARGIN) for low, high in ((top, bottom), (left, right)))
+            lines.append((np.ascontiguousarray(pixels[y, x], np.uint8), line["text"].strip()))
     return lines
 
 
