@@ -24,7 +24,7 @@ from tools.peer_venv import last_line
 
 SIDE, EDGE = 1400, 24  # px, of the square window and of what is left free around the text
 MARGIN = 3  # px of the page around a line
-HEIGHT = 1.3  # em, of a line without its margin: what a font says of itself may be less than its glyphs need, or more
+HEIGHT = 1.1  # em, of a line without its margin: what a font says of itself may be less than its glyphs need, or more
 SECONDS = 120
 FLAGS = "--headless=new --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1 --no-first-run"
 MODES = {"horizontal": "horizontal-tb", "vertical": "vertical-rl"}
