@@ -15,7 +15,8 @@ from browser import find_browser
 
 from gen.errors import UserError
 from gen.fonts import Font
-from tools import bench_screen
+from tests.peers import stand_in
+from tools import bench_infer_peers, bench_screen
 from tools.screen_page import EDGE, SIDE, Look, document, shown
 
 TEXT = ["今天气温3～11℃，出门记得带一件外套。", "訂單共 3 件，合計 268.50 元，預計週五送達。", "山" * 400]
@@ -77,17 +78,25 @@ def test_a_photograph_is_the_same_line_and_always_the_same(browser: str, pip_fon
 
 
 def test_a_page_is_read_and_reported(
-    browser: str, pip_fonts: tuple[Font, ...], text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    browser: str,
+    pip_fonts: tuple[Font, ...],
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(bench_infer_peers, "command", stand_in)
     font, out = pip_fonts[0], {name: tmp_path / name for name in ("s.json", "s.html")}
-    flags = ["--fonts", str(font.path), "--text", str(text), "--quick", "--html", str(out["s.html"])]
+    flags = ["--fonts", str(font.path), "--text", str(text), "--quick", "--peer", "--html", str(out["s.html"])]
     assert bench_screen.main([*flags, "--json", str(out["s.json"]), "--worst", "photo"]) == 0
     found = json.loads(out["s.json"].read_text(encoding="utf-8"))
-    names = [f"{font.name} {way} {kind}" for way in ("horizontal", "vertical") for kind in ("screen", "photo")]
-    assert list(found["cells"]) == [*names, "all screen", "all photo"]
-    assert [cell["lines"] for cell in found["cells"].values()] == [2, 2, 2, 2, 4, 4]
+    cases = [f"{way} {kind}" for way in ("horizontal", "vertical") for kind in ("screen", "photo")]
+    names = [f"{font.name} {case}" for case in cases]
+    peers = [f"{bench_infer_peers.NAMES['rapidocr']} {case}" for case in cases]
+    assert {*found["cells"]} == {*names, *peers, "all screen", "all photo"}
+    assert found["cells"][peers[0]]["char_accuracy"] < 0.1  # it counts grey levels
+    assert [cell["lines"] for cell in found["cells"].values()] == [2, 2, 2, 2, 2, 2, 2, 2, 4, 4]
     assert found["cells"]["all screen"]["char_accuracy_folded"] > 0.9
-    assert found["left_out"] == {font.name: 1}
     assert f"{font.name} lacks characters of 1 of 3 paragraphs" in capsys.readouterr().out
     assert "as photographs" in out["s.html"].read_text(encoding="utf-8")
 
@@ -106,6 +115,8 @@ def test_what_cannot_be_shown_is_told(
         (("--fonts", str(tmp_path / "none.ttf")), "none.ttf does not exist"),
         (("--fonts", str(tmp_path / "no.ttf")), "no.ttf"),
         (("--fonts", str(text), "--text", str(tmp_path / "none.txt")), "none.txt cannot be read"),
+        (("--fonts", str(text), "--text", "/dev/null"), "/dev/null holds no text"),
+        (("--fonts", str(text), "--html", str(tmp_path / "no" / "s.html")), "does not exist; make it first"),
         (("--fonts", str(pip_fonts[0].path), "--text", str(tmp_path / "odd.txt")), "all characters of none of"),
     ):
         assert bench_screen.main(["--text", str(text), *flags]) == 2

@@ -14,6 +14,9 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,9 @@ from gen.fonts import Font, covered_by, fonts_from
 from gen.stream import DIRECTIONS
 from infer.prior import PRIORS
 from infer.recognizer import PACKAGED, Recognizer
+from tools import bench_infer_peers
 from tools.bench import run, table
+from tools.bench_infer_peers import Peer
 from tools.screen_page import Look, shown
 from train.evaluate import write
 from train.metrics import Tally
@@ -41,6 +46,7 @@ COLOURS = (("#ffffff", "#1a1a1a"), ("#f4ecd8", "#5b4636"), ("#1e1e1e", "#d4d4d4"
 KINDS = ("screen", "photo")
 WORST = 60  # lines on the page
 SEED = 1
+PEER = "rapidocr"
 
 
 def photo(pixels: Pixels, number: int) -> Pixels:
@@ -75,59 +81,93 @@ def paragraphs_for(font: Font, paragraphs: Sequence[str]) -> list[str]:
     return found
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Show, cut, read, print; everything measured. Raises `UserError`."""
-    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if program is None:
-        raise UserError("no browser was found: install Chromium (Debian: apt-get install chromium)")
+@dataclass
+class Judge:
+    """Counts what readers make of pages. ``mistakes``: lines that ours misread, by kind of picture."""
+
+    recognizer: Recognizer
+    peer: Peer | None
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    together: dict[str, Tally] = field(default_factory=lambda: {kind: Tally() for kind in KINDS})
+    mistakes: dict[str, list[Mistake]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    lines: int = 0
+
+    def page(self, lines: Sequence[tuple[Pixels, str]], font: str, direction: str, size: int) -> None:
+        """Read the lines of a page, as they are on the screen and as photographs."""
+        for kind in KINDS:
+            images = [line for line, _ in lines]
+            if kind == "photo":
+                images = [photo(image, self.lines + place) for place, image in enumerate(images)]
+            greys = [np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8) for image in images]
+            if self.peer:
+                rows = [np.ascontiguousarray(np.rot90(grey, direction == "vertical")) for grey in greys]
+                for (_, truth), text in zip(lines, self.peer(rows)["texts"]):
+                    self._tally(bench_infer_peers.NAMES[PEER], direction, kind).add(truth, text)
+            for grey, (_, truth), reading in zip(greys, lines, self.recognizer.read(images)):
+                wrong = self._tally(font, direction, kind).add(truth, reading.text)
+                self.together[kind].add(truth, reading.text, font, size, direction)
+                if wrong:
+                    share = wrong / len(truth)
+                    self.mistakes[kind].append(Mistake(share, f"{font}, {size} px", grey, truth, reading.text))
+        self.lines += len(lines)
+
+    def _tally(self, *key: str) -> Tally:
+        return self.tallies.setdefault(" ".join(key), Tally())
+
+    def cells(self) -> dict[str, dict[str, Any]]:
+        """The figures, by font or peer, direction and kind."""
+        every = {**self.tallies, **{f"all {kind}": tally for kind, tally in self.together.items()}}
+        return {name: tally.total.to_dict() for name, tally in every.items()}
+
+
+def texts_of(options: argparse.Namespace) -> dict[Font, list[str]]:
+    """By font, the paragraphs that it can show. Raises `UserError`."""
     try:
         paragraphs = [line for line in options.text.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--text {options.text} cannot be read as UTF-8 text: {error}") from None
     if not paragraphs:
         raise UserError(f"--text {options.text} holds no text; give it a paragraph a line")
-    if options.html and not options.html.absolute().parent.is_dir():
-        raise UserError(f"--html {options.html}: the folder {options.html.parent} does not exist; make it first")
-    recognizer = Recognizer.load(options.weight_path, prior=options.prior)
-    tallies: dict[tuple[str, str, str], Tally] = {}
-    together = {kind: Tally() for kind in KINDS}
-    worst: list[Mistake] = []
-    number, left_out = 0, {}
-    sizes = SIZES[:1] if options.quick else SIZES
-    fonts = fonts_from(options.fonts)
-    for font in fonts:
+    found = {}
+    for font in fonts_from(options.fonts):
         if font.path.suffix.lower() == ".ttc" or font.axes:
             raise UserError(f"--fonts {font.path}: a browser shows no one face of a collection or of a variable font")
-    pages = [(font, direction, at) for font in fonts for direction in DIRECTIONS for at in range(len(sizes))]
-    for font, direction, at in tqdm(pages, unit=" pages", leave=False, disable=None):
-        known = paragraphs_for(font, paragraphs)
-        left_out[font.name] = len(paragraphs) - len(known)
-        first = len(known) * at // len(sizes)  # what does not fit on one page begins another
-        turned = [*known[first:], *known[:first]]
-        lines = shown(program, turned, Look(font.path, direction, sizes[at], *COLOURS[at]))
-        for kind in KINDS:
-            images = [photo(line, number + place) if kind == "photo" else line for place, (line, _) in enumerate(lines)]
-            for image, (_, truth), reading in zip(images, lines, recognizer.read(images)):
-                tally = tallies.setdefault((font.name, direction, kind), Tally())
-                wrong = tally.add(truth, reading.text)
-                together[kind].add(truth, reading.text, font.name, sizes[at], direction)
-                grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-                note = f"{font.name}, {sizes[at]} px, {kind}"
-                if wrong:
-                    worst.append(Mistake(wrong / len(truth), note, np.asarray(grey, np.uint8), truth, reading.text))
-        number += len(lines)
-    cells = {" ".join(key): tally.total.to_dict() for key, tally in tallies.items()}
-    cells |= {f"all {kind}": tally.total.to_dict() for kind, tally in together.items()}
+        found[font] = paragraphs_for(font, paragraphs)
+        if len(found[font]) < len(paragraphs):
+            print(
+                f"{font.name} lacks characters of {len(paragraphs) - len(found[font])} of {len(paragraphs)} paragraphs"
+            )
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Show, cut, read, print; everything measured. Raises `UserError`."""
+    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+    if program is None:
+        raise UserError("no browser was found: install Chromium (Debian: apt-get install chromium)")
+    if options.html and not options.html.absolute().parent.is_dir():
+        raise UserError(f"--html {options.html}: the folder {options.html.parent} does not exist; make it first")
+    texts = texts_of(options)
+    sizes = SIZES[:1] if options.quick else SIZES
+    with ExitStack() as stack:
+        peer = None
+        if options.peer:
+            paper = np.full((32, 320), 255, np.uint8)
+            peer = stack.enter_context(Peer(PEER, bench_infer_peers.command(PEER), paper))
+        judge = Judge(Recognizer.load(options.weight_path, prior=options.prior), peer)
+        pages = list(product(texts, DIRECTIONS, range(len(sizes))))
+        for font, direction, at in tqdm(pages, unit=" pages", leave=False, disable=None):
+            first = len(texts[font]) * at // len(sizes)  # what does not fit on one page begins another
+            paragraphs = [*texts[font][first:], *texts[font][:first]]
+            lines = shown(program, paragraphs, Look(font.path, direction, sizes[at], *COLOURS[at]))
+            judge.page(lines, font.name, direction, sizes[at])
+    cells = judge.cells()
     print("\n".join(report(cells)))
-    for name, count in left_out.items():
-        if count:
-            print(f"{name} lacks characters of {count} of {len(paragraphs)} paragraphs, which are left out there")
     if options.html:
-        some = sorted(worst, key=lambda mistake: -mistake.share)[:WORST]
+        worst = sorted(judge.mistakes[options.worst], key=lambda mistake: -mistake.share)[:WORST]
         title = "Lines from a browser's screen" + (", as photographs" if options.worst == "photo" else "")
-        some = [mistake for mistake in some if mistake.note.endswith(options.worst)]
-        write(options.html, page(title, together[options.worst], some).encode(), "--html")
-    return {"cells": cells, "left_out": left_out, "confusions": confusions(together)}
+        write(options.html, page(title, judge.together[options.worst], worst).encode(), "--html")
+    return {"cells": cells, "confusions": confusions(judge.together)}
 
 
 def confusions(together: dict[str, Tally]) -> dict[str, list[list[Any]]]:
@@ -155,6 +195,7 @@ def parser() -> argparse.ArgumentParser:
     add("--text", type=Path, default=TEXT, metavar="F", help="a paragraph a line (default: 42 of the package)")
     add("--weight-path", type=Path, default=PACKAGED, metavar="W", help="default: the packaged weights")
     add("--prior", choices=PRIORS, default="auto", help="as of python -m infer (default: auto)")
+    add("--peer", action="store_true", help="RapidOCR too, columns turned to the left (comes from PyPI into a venv)")
     add("--quick", action="store_true", help="one size only")
     add("--html", type=Path, metavar="F", help="write a page there, with the worst lines")
     add("--worst", choices=KINDS, default="screen", help="of which pictures (default: screen)")
