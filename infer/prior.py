@@ -28,7 +28,7 @@ Which: TypeAlias = Literal["auto", "text", "none"]
 PRIORS = ("auto", "text", "none")
 POWER = 0.5
 FEWEST, SHARE = 4, 0.3  # ideographs and marks that a line of text has at least, and how many of them are common ones
-ALPHABET = 1000  # a network that reads fewer characters, or may read fewer, is told by these what there is
+ALPHABET = 1000  # with auto, an alphabet of fewer characters is left alone: it says itself what to expect
 
 MARKS = "，。、：；？！“”（）《》「」"
 # The commonest characters of modern texts, simplified, and the traditional forms that differ.
