@@ -26,7 +26,10 @@ SIDE, EDGE = 1400, 24  # px, of the square window and of what is left free aroun
 MARGIN = 3  # px of the page around a line
 HEIGHT = 1.1  # em, of a line without its margin: what a font says of itself may be less than its glyphs need, or more
 SECONDS = 120
-FLAGS = "--headless=new --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1 --no-first-run"
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking "
+    "--hide-scrollbars --force-device-scale-factor=1 --no-first-run"
+)
 MODES = {"horizontal": "horizontal-tb", "vertical": "vertical-rl"}
 STYLE = """
 @font-face {{ font-family: page; src: url("{font}"); }}
