@@ -16,6 +16,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service as Driver
 
+from tools import screen_page
+
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
@@ -25,7 +27,7 @@ Found = TypeVar("Found")
 
 def find_browser() -> tuple[str, str]:
     """Chromium and its driver. Where they are missing the test is skipped, but fails in CI."""
-    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+    program = screen_page.find_browser()
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
         words = "no browser was found: apt-get install chromium chromium-driver"

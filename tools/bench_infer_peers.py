@@ -105,3 +105,8 @@ class Peer:
         self._process.wait()
         self._errors.close()
         self._folder.cleanup()
+
+
+def started(name: str) -> Peer:
+    """The worker of a peer of `NAMES`, after a first line without text. Raises `UserError`."""
+    return Peer(name, command(name), np.full((32, 320), 255, np.uint8))

@@ -107,10 +107,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         bar = stack.enter_context(tqdm(bar_format="{desc}", leave=False, disable=None))
         peers: dict[str, Peer] = {}
-        paper = np.full((32, 320), 255, np.uint8)
         for name in options.peers:
             bar.set_description_str(f"installing {name}")
-            peers[name] = stack.enter_context(Peer(name, bench_infer_peers.command(name), paper))
+            peers[name] = stack.enter_context(bench_infer_peers.started(name))
         pens = {recipe: Pen(recipe, charset, fonts, processors()) for recipe in RECIPES}
         for text, recipe, direction in product(TEXTS, RECIPES, backends):
             cell = f"{'GB2312' if text == 'gb2312' else 'all characters'}, {recipe}, {direction}"

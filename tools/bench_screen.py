@@ -11,7 +11,6 @@ a little of the page around it, and read as `python -m infer` reads a file. Take
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -34,7 +33,7 @@ from infer.recognizer import PACKAGED, Recognizer
 from tools import bench_infer_peers
 from tools.bench import run, table
 from tools.bench_infer_peers import Peer
-from tools.screen_page import Look, shown
+from tools.screen_page import Look, find_browser, shown
 from train.evaluate import write
 from train.metrics import Tally
 from train.page import Mistake, page
@@ -142,7 +141,7 @@ def texts_of(options: argparse.Namespace) -> dict[Font, list[str]]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Show, cut, read, print; everything measured. Raises `UserError`."""
-    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+    program = find_browser()
     if program is None:
         raise UserError("no browser was found: install Chromium (Debian: apt-get install chromium)")
     if options.html and not options.html.absolute().parent.is_dir():
@@ -150,10 +149,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     texts = texts_of(options)
     sizes = SIZES[:1] if options.quick else SIZES
     with ExitStack() as stack:
-        peer = None
-        if options.peer:
-            paper = np.full((32, 320), 255, np.uint8)
-            peer = stack.enter_context(Peer(PEER, bench_infer_peers.command(PEER), paper))
+        peer = stack.enter_context(bench_infer_peers.started(PEER)) if options.peer else None
         judge = Judge(Recognizer.load(options.weight_path, prior=options.prior), peer)
         pages = list(product(texts, DIRECTIONS, range(len(sizes))))
         for font, direction, at in tqdm(pages, unit=" pages", leave=False, disable=None):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -94,6 +95,11 @@ def document(paragraphs: Sequence[str], look: Look) -> str:
         f'<!doctype html><html lang="zh"><head><meta charset="utf-8"><style>{style}</style></head>'
         f"<body><main>{body}</main><script>{SCRIPT}</script></body></html>"
     )
+
+
+def find_browser() -> str | None:
+    """Chromium or its twin, where there is one."""
+    return shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 
 
 def shown(program: str, paragraphs: Sequence[str], look: Look) -> list[tuple[NDArray[np.uint8], str]]:
