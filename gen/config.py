@@ -62,11 +62,12 @@ class Length:
 
 @dataclass(frozen=True, config=STRICT)
 class Corpus:
-    """What is written: the weights of the four sources, and how lines are put together from them."""
+    """What is written: the weights of the five sources, and how lines are put together from them."""
 
     balanced: Weight = 0.6
     uniform: Weight = 0.0
     common: Weight = 0.4
+    prose: Weight = 0.0
     text: Weight = 0.5
     length: Length = Field(default_factory=Length)
     repeats: Probability = 0.15
@@ -74,8 +75,8 @@ class Corpus:
 
     @model_validator(mode="after")
     def _check(self) -> Corpus:
-        if self.balanced + self.uniform + self.common + self.text <= 0:
-            raise ValueError("the weights balanced, uniform, common and text are all 0: give at least one")
+        if self.balanced + self.uniform + self.common + self.prose + self.text <= 0:
+            raise ValueError("the weights balanced, uniform, common, prose and text are all 0: give at least one")
         return self
 
 
@@ -101,6 +102,7 @@ class TypesetLayout:
     tight: Probability = 0.4
     upright_pair: Probability = 0.5
     sideways: Probability = 0.8
+    middle: Probability = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> TypesetLayout:

@@ -20,6 +20,7 @@ from gen.charset import Charset
 from gen.config import EFFECTS, Corpus, Length
 from gen.errors import UserError
 from gen.pool import Lines, Pool
+from gen.prose import Prose
 from gen.stream import Stream
 from gen.text import SPACE, TextCorpus
 
@@ -53,9 +54,10 @@ class Deck:
     """
 
     def __init__(self, config: Corpus, charset: Charset, cover: Mapping[str, Flags], text: TextCorpus | None) -> None:
-        self.config, self.text = config, text
+        self.config = config
+        self._written: dict[str, TextCorpus | Prose] = {"prose": Prose(charset)} | ({"text": text} if text else {})
         weights = {"balanced": config.balanced, "uniform": config.uniform, "common": config.common}
-        weights["text"] = config.text if text else 0.0
+        weights |= {"prose": config.prose, "text": config.text if text else 0.0}
         if not sum(weights.values()):
             raise UserError("the recipe takes all lines from text files and none was given: add --corpus FILE")
         self.share = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
@@ -102,7 +104,7 @@ class Deck:
             elif name == "uniform":
                 parts.append(pool.uniform(rng, lengths))
             else:
-                parts.append(self._from_text(rng, pool, lengths))
+                parts.append(_pieces(rng, pool, self._written[name], lengths))
         lines = Lines(*(np.concatenate(column) for column in zip(*parts))).take(rng.permutation(GROUP))
         self._repeat(rng, lines)
         chance, columns = rng.random(len(lines.chars)), rng.random((GROUP, COLUMNS))
@@ -128,20 +130,20 @@ class Deck:
                 lines.chars[begin : begin + count] = [kind[int(letter * len(kind))] for letter in letters[:count]]
         return lines
 
-    def _from_text(self, rng: np.random.Generator, pool: Pool, lengths: Ints) -> Lines:
-        """Pieces of text, each in a font that has all of it; if no font does, in the best one without what it lacks."""
-        assert self.text is not None
-        fonts, pieces = [], []
-        for length in lengths:
-            found = None
-            for place, choice in rng.random((20, 2)):  # a few tries: a file may hold stretches that no font can draw
-                found = pool.font_for(self.text.piece(float(place), int(length)), float(choice))
-                if found:
-                    break
-            font, piece = found or (int(pool.usable[0]), pool.drawn[int(pool.usable[0])][:1])
-            fonts.append(font)
-            pieces.append(piece)
-        return Lines(np.array(fonts, np.int32), np.array([len(p) for p in pieces], np.int32), np.concatenate(pieces))
+
+def _pieces(rng: np.random.Generator, pool: Pool, written: TextCorpus | Prose, lengths: Ints) -> Lines:
+    """Pieces of text, each in a font that has all of it; if no font does, in the best one without what it lacks."""
+    fonts, pieces = [], []
+    for length in lengths:
+        found = None
+        for place, choice in rng.random((20, 2)):  # a few tries: there may be stretches that no font can draw
+            found = pool.font_for(written.piece(float(place), int(length)), float(choice))
+            if found:
+                break
+        font, piece = found or (int(pool.usable[0]), pool.drawn[int(pool.usable[0])][:1])
+        fonts.append(font)
+        pieces.append(piece)
+    return Lines(np.array(fonts, np.int32), np.array([len(p) for p in pieces], np.int32), np.concatenate(pieces))
 
 
 def draw_lengths(rng: np.random.Generator, length: Length, count: int) -> Ints:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gen.kernel import kernel
 from gen.text import SPACE
-from gen.vertical import CORNER, DIGIT, LETTER, MARK, SMALL, TURNED, UPRIGHT
+from gen.vertical import CENTRED, CORNER, DIGIT, LETTER, MARK, SMALL, TURNED, UPRIGHT
 
 Ints = npt.NDArray[np.int32]
 Singles = npt.NDArray[np.float32]
@@ -81,15 +81,18 @@ def horizontal(
     chance: Floats,
     table: Ints,
     advance: Singles,
+    stance: Bytes,
     rise: int,
     size: int,
     tracking: float,
     jitter: float,
+    middle: bool,
     boxes: Ints,
 ) -> float:
     """Fill ``boxes`` [n, 4] for glyphs one after another, the em box's top at y = 0; where the pen ends, px.
 
-    ``tracking`` (em) follows each glyph; ``jitter`` (px) moves each across the line by ``chance`` [n].
+    ``tracking`` (em) follows each glyph; ``jitter`` (px) moves each across the line by ``chance`` [n]. Full-width marks
+    stand where the font has them, or (``middle``) in the middle of their cells.
     """
     pen = 0.0
     for k in range(len(chars)):
@@ -101,6 +104,10 @@ def horizontal(
         shift = int(np.floor((2 * chance[k] - 1) * jitter + 0.5))
         boxes[k, 0], boxes[k, 1] = int(pen + 0.5) + glyph[3], rise - glyph[4] + shift
         boxes[k, 2], boxes[k, 3] = glyph[1], glyph[2]
+        if middle and advance[chars[k]] > 0.9 and stance[chars[k]] in (CORNER, CENTRED):
+            boxes[k, 0] = int(pen + (advance[chars[k]] * size - glyph[1]) / 2 + 0.5)
+            if stance[chars[k]] == CORNER:
+                boxes[k, 1] = (size - glyph[2]) // 2 + shift
         pen += (advance[chars[k]] + tracking) * size
     return pen
 
@@ -129,13 +136,15 @@ def vertical(
     jitter: float,
     upright_pair: float,
     sideways: float,
+    middle: bool,
     boxes: Ints,
     turned: Bytes,
 ) -> float:
     """Fill ``boxes`` and ``turned`` [n] for glyphs one below the other in a column of one em; where the pen ends, px.
 
     Words and numbers lie on their side with probability ``sideways``, otherwise their letters stand one by one;
-    a number of two digits stands in one cell with probability ``upright_pair``.
+    a number of two digits stands in one cell with probability ``upright_pair``. Commas and full stops stand in the
+    upper right of their cells, or (``middle``) in the middle.
     """
     pen = 0.0
     k = 0
@@ -182,6 +191,8 @@ def vertical(
                 x, y = glyph[3], rise - glyph[4]
                 if kind == CORNER:
                     x, y = size - glyph[1] - size // 12, size // 12
+                    if middle:
+                        x, y = (size - glyph[1]) // 2, (size - glyph[2]) // 2
                 elif kind == SMALL:
                     x, y = min(x + size // 8, size - glyph[1]), max(y - size // 8, 0)
                 elif kind != UPRIGHT or advance[chars[j]] < 0.9:  # centred, and what is narrower than the column

@@ -20,6 +20,7 @@ from gen.recipe import Recipe
 
 # Which number of a line's row decides what; the effects have the columns after these.
 SIZE, START, END, ACROSS, TIGHT, INVERT, LIGHT, CONTRAST, PAPER, NOISE = range(10)
+MIDDLE = NOISE  # of type: noise is for the older project's paper
 PAPER_COLOUR, INK_COLOUR = range(10, 13), range(13, BASE_COLUMNS)
 SHORTEST = 8  # px: a line is at least this long, or a single dot would make a sliver
 Bytes = npt.NDArray[np.uint8]
@@ -72,15 +73,17 @@ class Line:
         assert not isinstance(config, ClassicLayout)
         tracking, jitter = (self.applied.get(name, (0.0, ()))[0] for name in ("tracking", "jitter"))
         boxes = np.empty((n, 4), np.int32)
+        middle = row[MIDDLE] < config.middle
         if self.vertical:
             end = layout.vertical(
                 self.chars, self.chance, page.table, self.glyphs.advance, self.recipe.stance, page.rise, page.size,
-                tracking, jitter, config.upright_pair, config.sideways, boxes, self.turned,
+                tracking, jitter, config.upright_pair, config.sideways, middle, boxes, self.turned,
             )  # fmt: skip
         else:
             end = layout.horizontal(
-                self.chars, self.chance, page.table, self.glyphs.advance, page.rise, page.size, tracking, jitter, boxes
-            )
+                self.chars, self.chance, page.table, self.glyphs.advance, self.recipe.stance, page.rise, page.size,
+                tracking, jitter, middle, boxes,
+            )  # fmt: skip
         along = int(self.vertical)
         if n == 1:
             self.applied.pop("drift", None)

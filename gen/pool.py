@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gen.charset import Charset, group_of
 from gen.stream import Stream
-from gen.text import SPACE
+from gen.text import SPACE, tidy
 
 Ints = npt.NDArray[np.int32]
 COMMON = {  # shares of the groups in everyday text; inside a group all are equal
@@ -152,10 +152,3 @@ class Pool:
             font_of.append(np.full(1, font))
             done += 1
         return Lines(np.concatenate(font_of).astype(np.int32), lengths, np.concatenate(parts))
-
-
-def tidy(piece: Ints) -> Ints:
-    """Without blanks at the ends, and never two in a row."""
-    double = np.concatenate([[True], piece[:-1] == SPACE]) & (piece == SPACE)
-    piece = piece[~double]
-    return piece[:-1] if len(piece) and piece[-1] == SPACE else piece

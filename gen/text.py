@@ -44,6 +44,13 @@ class TextCorpus:
         return piece[inked[0] : inked[-1] + 1] if len(inked) else piece[:0]
 
 
+def tidy(piece: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Without blanks at the ends, and never two in a row."""
+    blank = piece == SPACE
+    piece = piece[~(blank & np.append(True, blank)[:-1])]
+    return piece[:-1] if len(piece) and piece[-1] == SPACE else piece
+
+
 def read_text(files: Sequence[Path], charset: Charset) -> TextCorpus:
     """Read UTF-8 files: runs of blanks become one, a character outside the charset ends the piece it stands in.
 

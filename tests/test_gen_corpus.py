@@ -183,6 +183,23 @@ def test_unusable_text_files(tmp_path: Path, content: bytes | None, message: str
         read_text([path], LETTERS)
 
 
+def test_prose_is_in_a_font_that_has_all_of_it() -> None:
+    charset = load_charset(None)
+    cover = np.zeros((3, len(charset)), bool)
+    cover[0] = True
+    cover[1] = [char.isascii() for char in charset.chars]
+    config = Corpus(**{**BALANCED, "balanced": 0.0, "prose": 1.0}, length=Length(2, (30,)))
+    deck = Deck(config, charset, both(cover), None)
+    dealt = lines(deck.deal(TRAIN, 0))
+    assert dealt == lines(Deck(config, charset, both(cover), None).deal(TRAIN, 0))
+    fonts = Counter(font for font, _ in dealt)
+    assert fonts[0] > fonts[1] > 0
+    assert not fonts[2]
+    for font, line in dealt:
+        assert cover[font, [char for char in line if char != SPACE]].all()
+    assert sum(SPACE in line for _, line in dealt) > 0.3 * GROUP
+
+
 def test_a_weight_too_small_for_a_line_is_no_line() -> None:
     for weights in ({"balanced": 1e-6, "common": 1.0}, {"balanced": 1.0, "common": 1e-6, "uniform": 1e-6}):
         deck = Deck(Corpus(**{**BALANCED, **weights}), LETTERS, both(cover_of(2, 300)), None)

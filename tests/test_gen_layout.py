@@ -14,7 +14,7 @@ from gen.vertical import CENTRED, CORNER, DIGIT, LETTER, MARK, SMALL, TURNED, UP
 SIZE = 25
 
 
-def set_vertical(recipe: Recipe, text: str, chance: float = 0.0, pair: float = 0.5, sideways: float = 0.8):  # type: ignore[no-untyped-def]
+def set_vertical(recipe: Recipe, text: str, chance: float = 0.0, middle: bool = False):  # type: ignore[no-untyped-def]
     """Boxes and turned flags of a text set down a column of 25 px, and where the pen ends."""
     glyphs = recipe.glyphs[0]
     page = next(page for page in glyphs.pages if page.size == SIZE)
@@ -22,7 +22,7 @@ def set_vertical(recipe: Recipe, text: str, chance: float = 0.0, pair: float = 0
     boxes, turned = np.empty((len(text), 4), np.int32), np.zeros(len(text), np.uint8)
     end = layout.vertical(
         chars, np.full(len(text), chance), page.table, glyphs.advance, recipe.stance, page.rise, SIZE, 0.0, 0.0,
-        pair, sideways, boxes, turned,
+        0.5, 0.8, middle, boxes, turned,
     )  # fmt: skip
     return boxes, turned.tolist(), end
 
@@ -64,6 +64,31 @@ def test_stops_move_to_the_upper_right(recipe: Recipe) -> None:
         assert turned == [0]
         assert boxes[0, 0] + boxes[0, 2] > 0.8 * SIZE
         assert boxes[0, 1] < 0.2 * SIZE
+
+
+def set_horizontal(recipe: Recipe, text: str, middle: bool) -> np.ndarray:
+    """Boxes of a text set in a row of 25 px."""
+    glyphs = recipe.glyphs[0]
+    page = next(page for page in glyphs.pages if page.size == SIZE)
+    chars = np.array([recipe.charset.index[char] for char in text], np.int32)
+    boxes = np.empty((len(text), 4), np.int32)
+    layout.horizontal(
+        chars, np.zeros(len(text)), page.table, glyphs.advance, recipe.stance, page.rise, SIZE, 0.0, 0.0, middle, boxes
+    )
+    return boxes
+
+
+def test_marks_may_stand_in_the_middle(recipe: Recipe) -> None:
+    text = "国，。、！.国"
+    low, middle = (set_horizontal(recipe, text, middle) for middle in (False, True))
+    for k in (1, 2, 3):
+        assert low[k, 1] > SIZE / 2
+        for boxes in (middle[k] - [k * SIZE, 0, 0, 0], set_vertical(recipe, text[k], middle=True)[0][0]):
+            assert (abs(2 * boxes[:2] + boxes[2:] - SIZE) <= 1).all()
+    assert abs(2 * middle[4, 0] + middle[4, 2] - 9 * SIZE) <= 1
+    assert middle[4, 1] == low[4, 1]
+    assert (middle[[0, 5, 6]] == low[[0, 5, 6]]).all()
+    assert (middle[:, 2:] == low[:, 2:]).all()
 
 
 def test_small_kana_move_up_and_right(recipe: Recipe) -> None:

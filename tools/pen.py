@@ -65,7 +65,7 @@ class Pen:
         chars = [char for char in self.source.charset.chars if is_gb2312_hanzi(char)]
         rng = np.random.Generator(np.random.Philox(key=np.array([self.recipe.config.seed, 1], np.uint64)))
         rows = ["".join(rng.permutation(chars)) for _ in range(3)]
-        parts = ("balanced", "uniform", "common", "repeats", "runs")
+        parts = ("balanced", "uniform", "common", "prose", "repeats", "runs")
         only = ["corpus.text=1", *(f"corpus.{part}=0" for part in parts)]
         with tempfile.TemporaryDirectory(prefix="bench-lines-") as folder:
             file = Path(folder, "gb2312.txt")

@@ -30,7 +30,7 @@ from train.source import Source
 T = TypeVar("T")
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
 RUNS = 10  # stretches that these lie in: every block of a server that is touched is a download
-ONLY_TEXT = ("corpus.balanced=0", "corpus.uniform=0", "corpus.common=0", "corpus.text=1")
+ONLY_TEXT = (*(f"corpus.{name}=0" for name in ("balanced", "uniform", "common", "prose")), "corpus.text=1")
 TOLERATED = 0.001  # of all lines may be too long for their frames
 
 
