@@ -33,7 +33,7 @@ train: torch  ## train on the shards in OUT into RUN (runs/first); again: goes o
 
 weights: torch fonts  ## train WEIGHTS (infer/weights) from fonts alone, six hours of two cores; again: goes on
 	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m train --config $(CONFIG) \
-	    --data gen:gen-default=0.6 --data gen:gen-classic=0.4 --out "$(STATE)/weights"
+	    --data gen:gen-default=0.45 --data gen:gen-classic=0.35 --data gen:gen-prose=0.2 --out "$(STATE)/weights"
 	$(BIN)/python -m infer.export --weight-path "$(STATE)/weights/weights.pt" --out "$(WEIGHTS)/lines.onnx"
 	$(BIN)/python -m infer.export --weight-path "$(STATE)/weights/weights.pt" --out "$(WEIGHTS)/lines-int8.onnx" --int8
 	$(BIN)/python -m tools.eval_matrix --weight-path "$(WEIGHTS)/lines-int8.onnx" --lines $(LINES) --per-font 0 \

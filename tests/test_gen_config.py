@@ -16,7 +16,7 @@ def test_the_schema_s_defaults_are_the_default_recipe() -> None:
 
 
 def test_a_recipe_survives_the_way_through_plain_values() -> None:
-    for name in ("gen-default", "gen-classic", "eval-classic", "eval-default", "eval-uniform"):
+    for name in ("gen-default", "gen-classic", "gen-prose", "eval-classic", "eval-default", "eval-uniform"):
         recipe = load_recipe(name)
         assert from_dict(to_dict(recipe)) == recipe
 

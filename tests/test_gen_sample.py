@@ -20,7 +20,7 @@ from gen.sample import Recipe, Sample, Stream, json_rows, render
 from tests.conftest import HAN
 
 ROOT = Path(__file__).parent.parent
-RECIPES = ("gen-default", "gen-classic", "eval-uniform")
+RECIPES = ("gen-default", "gen-classic", "gen-prose", "eval-uniform")
 
 
 def digest(sample: Sample) -> str:
@@ -50,8 +50,8 @@ def test_a_sample_is_whole(
     assert len(sample.boxes) == len(sample.text) > 0
     assert (sample.boxes >= 0).all()
     assert (sample.boxes[:, :2] + sample.boxes[:, 2:] <= (width, height)).all()
-    assert ((sample.boxes[:, 2] > 0) & (sample.boxes[:, 3] > 0)).all()  # no blanks without a text corpus
-    assert set(sample.text) <= set(recipe.charset.chars)
+    assert ((sample.boxes[:, 2:] > 0).all(axis=1) == [char != " " for char in sample.text]).all()
+    assert set(sample.text) <= {*recipe.charset.chars, *(" " if name == "gen-prose" else "")}
     meta = json.loads(sample.meta_json())
     assert meta["boxes"] == sample.boxes.tolist()
     assert (meta["index"], meta["direction"], meta["font"]) == (index, direction, sample.font)
@@ -96,6 +96,7 @@ PINNED = {"numpy": "2.4.6", "opencv": "5.0.0", "freetype": "2.13.2", "jpeg": "bu
 GOLDEN: dict[str, str] = {
     "gen-default": "d40fbf6cb0f47487537f01d4beb6c09b14a86f0994a1b269ddc91eaa48ac7b4b",
     "gen-classic": "e7a5c59cf4634f7e92811592d6cd1a1114d730397854e7715cc2a0705ed9fdcb",
+    "gen-prose": "fab683ef6a177f55168eb4d0ddacc9384f3aeb790db9374f6b0d02b12f6cdb6f",
     "eval-uniform": "095cfaf4d94b967fc6da7ec2aede96934820234f42af2340e7ad1c6a4505a0fe",
 }
 

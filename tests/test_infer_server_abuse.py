@@ -38,8 +38,8 @@ def texts(weights: Path) -> list[str]:
 
 @pytest.fixture
 def served(weights: Path, tmp_path: Path) -> Iterator[Service]:
-    """A service that gives slow clients a few seconds, many times what an answer takes on a busy machine."""
-    limits = ("--timeout", "3", "--max-body", str(LIMIT), "--workers", "2")
+    """A service that gives slow clients two seconds, many times what an answer takes on a busy machine."""
+    limits = ("--timeout", "2", "--max-body", str(LIMIT), "--workers", "2")
     with service(tmp_path, "-l", str(weights), "-v", str(weights), *limits) as running:
         yield running
 

@@ -31,6 +31,8 @@ from train.crnn import Crnn
 ROOT = Path(__file__).parent.parent
 SMALL = {"--n": "48", "--num": "16", "--rounds": "1", "--lines": "12"}
 CHARSET = ("--charset", "my_words.txt")
+# Two steps of a network that is as deep as the packaged one, but thin.
+BRIEF = ("--steps", "2", "--set", "data.val=8", "--set", "data.workers=0", "--set", "model.widths=[8,8,8,16]")
 
 
 def commands(name: str) -> list[str]:
@@ -129,7 +131,7 @@ def test_every_command_runs(tmp_path: Path, pip_fonts: tuple[Font, ...]) -> None
         assert words[0] == "python", command
         words = [SMALL.get(before, word) for before, word in zip(["", *words], words)]
         if "train" in words:
-            words += ["--steps", "2", "--set", "data.val=8", "--set", "data.workers=0", "--device", "cpu"]
+            words += [*BRIEF, "--device", "cpu"]
             words += [] if "--charset" in words or not any("gen:" in word for word in words) else [*CHARSET]
         if (
             words[2] in ("gen", "tools.preview", "tools.import_lines")

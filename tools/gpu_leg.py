@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 STATE = "state"  # the folder of what an earlier run brought back, for one that goes on
 METRICS = "metrics.jsonl"  # of a run, as `train.record` writes it
-TRAIN = ("--config", "train-gpu", "--data", "gen:gen-default=0.6", "--data", "gen:gen-classic=0.4")
+LINES = ("gen:gen-default=0.45", "gen:gen-classic=0.35", "gen:gen-prose=0.2")
+TRAIN = ("--config", "train-gpu", *(word for lines in LINES for word in ("--data", lines)))
 RESERVE = 60  # s of the time that is left which no leg is planned to use: the last files come back in it
 BETWEEN = 30  # s between two legs: files come back, and somebody sends the next call
 SAVING = 0.06  # of a leg, at its end
