@@ -48,7 +48,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--n", metavar="N", help="training images over all directions; 1 %% validation images come on top")
     add("--direction", choices=(*DIRECTIONS, "both"), default="both", help="of the text (default: both)")
-    add("--config", metavar="FILE", help="recipe: a YAML file, or gen-default (the default), gen-classic, eval-…")
+    add(
+        "--config",
+        metavar="FILE",
+        help="recipe: a YAML file, or gen-default (the default), gen-classic, gen-prose, …",
+    )
     add("--set", action="append", default=[], metavar="A.B=C", help="change one value of the recipe; may be repeated")
     add("--seed", metavar="S", help="another seed gives other images of the same recipe")
     add("--workers", metavar="N", help="processes (default: one for each processor); never changes the bytes")

@@ -17,10 +17,11 @@ from gen.config import ClassicLayout, ClassicTone, PageTone
 from gen.corpus import BASE_COLUMNS, EFFECT_COLUMNS
 from gen.effects import Applied
 from gen.recipe import Recipe
+from gen.text import SPACE
 
 # Which number of a line's row decides what; the effects have the columns after these.
 SIZE, START, END, ACROSS, TIGHT, INVERT, LIGHT, CONTRAST, PAPER, NOISE = range(10)
-MIDDLE = NOISE  # of type: noise is for the older project's paper
+MIDDLE = NOISE  # of type, which seldom lies on the older project's paper; there the two go together
 PAPER_COLOUR, INK_COLOUR = range(10, 13), range(13, BASE_COLUMNS)
 SHORTEST = 8  # px: a line is at least this long, or a single dot would make a sliver
 Bytes = npt.NDArray[np.uint8]
@@ -64,6 +65,8 @@ class Line:
             self.chars, self.chance, page.table, self.glyphs.advance, math.ceil(self.glyphs.ascender * page.size),
             page.size, self.thickness, config.canvas, self.vertical, self.row[START], boxes,
         )  # fmt: skip
+        while drawn > 1 and self.chars[drawn - 1] == SPACE:  # the canvas ends behind a blank
+            drawn -= 1
         self.chars, self.boxes, self.turned = self.chars[:drawn], boxes[:drawn], self.turned[:drawn]
         shape = (config.canvas, self.thickness) if self.vertical else (self.thickness, config.canvas)
         self._draw(shape)

@@ -47,10 +47,16 @@ class Prose:
 
     @cached_property
     def _scripts(self) -> tuple[str, ...]:
-        """The everyday ideographs of simplified and of traditional writing, where the charset has any."""
+        """The everyday ideographs of simplified and of traditional writing; where there are none, any ideographs."""
         simplified = "".join(char for char in self._charset.chars if group_of(char) == "gb2312-1")
         traditional = "".join(filter(_is_traditional, self._charset.chars))
-        return tuple(filter(None, (simplified, simplified, traditional)))
+        rest = "".join(char for char in self._charset.chars if group_of(char) not in ("ascii", "symbol"))
+        return tuple(filter(None, (simplified, simplified, traditional) if simplified or traditional else (rest,)))
+
+    @property
+    def poor(self) -> bool:
+        """Whether the charset leaves next to nothing of prose."""
+        return sum(len(self.piece((k + 0.5) / 32, 12)) for k in range(32)) < 32 * 6
 
     def piece(self, place: float, length: int) -> npt.NDArray[np.int32]:
         """``length`` symbols, at times one or two fewer, from ``place`` (0 to 1) of all prose; always the same there.
@@ -61,6 +67,8 @@ class Prose:
         text = _Writer(chance, self._scripts).write(length + SPARE)
         begin = int(max(0.0, 2 * chance() - 1) * SPARE)
         known = [self._index[char] for char in text if char in self._index]
+        while begin < len(known) - 1 and known[begin] == SPACE:
+            begin += 1
         return tidy(np.array(known[begin : begin + length], np.int32))
 
 

@@ -173,6 +173,9 @@ class Recognizer:
             line = upright(pixels, way)
             crop = find_crop(line) if backend.image.trim else Crop(0, line.shape[0], 0, line.shape[1])
             cut = crop.of(line)
+            if cut.shape[1] > LONGEST * cut.shape[0]:  # no reason to refuse a line that would be read with its margins
+                crop = Crop(0, line.shape[0], crop.left, crop.right)
+                cut = crop.of(line)
             if cut.shape[1] > LONGEST * cut.shape[0]:
                 size = f"{cut.shape[1]:,} px long and {cut.shape[0]} px high"
                 raise ImageError(f"holds a line {size}, more than {LONGEST:,} times as long as high; cut it in parts")

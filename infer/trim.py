@@ -21,7 +21,7 @@ Bytes = NDArray[np.uint8]
 KEPT = 0.15  # of the ink's height, left on each side; lines that were read like this had the fewest errors
 FILLED = 0.75  # ink that takes this share of the height is left as it is across the line
 VOID, ROOM = 0.4, 32  # ink of less than this share stands in a void when so many px are blank
-ZOOM = 1.6  # without a void a line is enlarged at most so much: one of commas or lower case is low, but not small
+ZOOM = 1.4  # without a void a line is enlarged at most so much: one of commas or lower case is low, but not small
 LEGIBLE = 10  # px; lower ink is no text but a dash or a dot, and its height says nothing
 WIDE = 1.5  # margins before and after the text up to this many heights are left, too
 FAINT = 12  # grey levels that an edge of ink has at least
@@ -46,7 +46,7 @@ class Crop:
 
 
 def find_crop(pixels: Bytes) -> Crop:
-    """Where the line is in an upright image, grey uint8 [H, W]: all of it where there is no wide margin, or no ink."""
+    """Where the line is in an upright image, grey uint8 [H, W]: all of it where ink fills it, or where there is none."""
     height, width = pixels.shape
     whole = Crop(0, height, 0, width)
     reach = min(9, max(5, height // 50 | 1)) // 2  # px; in large images edges are wider
@@ -72,9 +72,10 @@ def _across(top: int, bottom: int, height: int) -> tuple[int, int]:
     if not LEGIBLE <= ink < FILLED * height:
         return 0, height
     kept = ink + 2 * max(2, round(KEPT * ink))
+    start = top - (kept - ink) // 2
     if ink >= min(VOID * height, height - ROOM):
         kept = max(kept, math.ceil(height / ZOOM))
-    start = top - (kept - ink) // 2
+        start = min(max(0, top - (kept - ink) // 2), height - kept)
     return max(0, start), min(height, start + kept)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen.charset import Charset, group_of, load_charset
+from gen.config import Corpus
+from gen.corpus import Deck
+from gen.errors import UserError
 from gen.prose import PAIRS, Prose
 from gen.text import SPACE
 
@@ -33,7 +37,7 @@ def test_a_place_says_which_line(place: float, length: int) -> None:
     line = written(PROSE, CHARSET, place, length)
     assert line == written(Prose(CHARSET), CHARSET, place, length)
     assert line == " ".join(line.split())
-    assert max(1, length - 2) <= len(line) <= length
+    assert max(1, length - 3) <= len(line) <= length
 
 
 def test_places_differ(lines: list[str]) -> None:
@@ -83,8 +87,23 @@ def test_marks_and_blanks_stand_as_in_a_text(lines: list[str]) -> None:
 def test_nothing_but_the_charset() -> None:
     few = Charset("的一是不了0123abc，。")
     for place in np.random.default_rng(1).random(100):
-        piece = Prose(few).piece(float(place), 20)
-        assert piece.max(initial=0) < len(few)
-    assert len(Prose(Charset("𠀋")).piece(0.5, 20)) == 0
-    letters = Charset("abcdefghijklmnopqrstuvwxyz")
-    assert sum(len(Prose(letters).piece(k / 50, 20)) for k in range(50)) > 200
+        assert Prose(few).piece(float(place), 20).max(initial=0) < len(few)
+    rare = Prose(Charset("㐀㐁㐂𠀋"))
+    assert {*np.concatenate([rare.piece(k / 50, 20) for k in range(50)]).tolist()} == {SPACE, 0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("chars", "poor"),
+    [
+        ("あいうえお", True),
+        ("￥€→№", True),
+        ("𠀋", False),
+        ("0123456789abcdefghijklmnopqrstuvwxyz", False),
+        ("的一。", False),
+    ],
+)
+def test_charsets_that_leave_nothing_of_it(chars: str, poor: bool) -> None:
+    assert Prose(Charset(chars)).poor == poor
+    cover = {way: np.ones((1, len(chars)), bool) for way in ("horizontal", "vertical")}
+    with pytest.raises(UserError, match=f"the {len(chars)} characters of the charset") if poor else nullcontext():
+        Deck(Corpus(prose=1), Charset(chars), cover, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from gen.sample import Recipe, Sample, Stream, render
 from gen.stream import DIRECTIONS
-from infer.trim import Crop, find_crop
+from infer.trim import ROOM, VOID, ZOOM, Crop, find_crop
 from train.image import upright
 
 Bytes = NDArray[np.uint8]
@@ -188,9 +189,19 @@ def test_where_the_cut_is_made() -> None:
     assert find_crop(bar(300, 900, (100, 140, 300, 600, 0))) == Crop(94, 146, 274, 626)
     assert find_crop(bar(300, 900, (100, 140, 60, 600, 0))) == Crop(94, 146, 0, 626)  # 60 px are no wide margin
     assert find_crop(bar(300, 900, (0, 40, 300, 880, 0))) == Crop(0, 46, 277, 900)
-    assert find_crop(bar(60, 900, (25, 49, 400, 600, 0))) == Crop(18, 56, 381, 619)  # in no void: enlarged 1.6 times
+    assert find_crop(bar(60, 900, (25, 49, 400, 600, 0))) == Crop(16, 59, 378, 622)  # in no void: enlarged 1.4 times
     assert find_crop(bar(60, 900, (30, 40, 400, 600, 0))) == Crop(28, 42, 393, 607)
     assert find_crop(bar(60, 900, (8, 53, 400, 600, 0))) == Crop(0, 60, 370, 630)  # full enough across the line
+
+
+@given(st.data())
+def test_what_stands_in_no_void_is_enlarged_little(data: st.DataObject) -> None:
+    height = data.draw(st.integers(16, 200))
+    ink = data.draw(st.integers(max(10, math.ceil(min(VOID * height, height - ROOM)) + 2), height))
+    top = data.draw(st.integers(0, height - ink))
+    crop = find_crop(bar(height, 3 * height, (top, top + ink, 20, 2 * height, 0)))
+    assert crop.top <= top < top + ink <= crop.bottom
+    assert height <= ZOOM * (crop.bottom - crop.top)
 
 
 def test_a_stroke_of_one_pixel_counts() -> None:

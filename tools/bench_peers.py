@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     result = Parser(prog="python -m tools.bench_peers", description="How well we read beside others.")
     add = result.add_argument
     known = tuple(bench_infer_peers.NAMES)
-    add("--peers", nargs="+", choices=known, default=known, help="only these (default: all)")
+    add("--peers", nargs="*", choices=known, default=known, help="only these, or none (default: all)")
     add("--lines", default="1000", metavar="N", help="of each set (default: 1000)")
     add("--quick", action="store_true", help="four lines of each, to see whether it runs")
     add("--weight-path", type=Path, metavar="W", help="a file (default: both of the packaged weights)")

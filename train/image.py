@@ -25,7 +25,7 @@ GPU_STEP = 64  # on a GPU: cuDNN takes 2 s for the plans of a training step of e
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """How weights want their lines. ``trim``: a reader is to cut off wide blank margins first; ``shrink``: how larger
+    """How weights want their lines. ``trim``: a reader is to cut off blank margins first; ``shrink``: how larger
     lines are made smaller; ``room``: px of paper that are added behind a line at least."""
 
     height: int = 32
