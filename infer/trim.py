@@ -46,7 +46,7 @@ class Crop:
 
 
 def find_crop(pixels: Bytes) -> Crop:
-    """Where the line is in an upright image, grey uint8 [H, W]: all of it where ink fills it, or where there is none."""
+    """Where the line is in an upright image, grey uint8 [H, W]: all of it where ink fills it, or there is none."""
     height, width = pixels.shape
     whole = Crop(0, height, 0, width)
     reach = min(9, max(5, height // 50 | 1)) // 2  # px; in large images edges are wider
