@@ -7,6 +7,7 @@ import resource
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -113,7 +114,10 @@ def test_it_reads_what_training_measures(folder: Path, recognizer: Recognizer) -
 def test_the_packaged_weights_read_the_same_with_torch(small: Callable[..., Recipe], count: int) -> None:
     recipe, stream = small("gen-default", ["image.format=png"]), Stream(5, "horizontal", "val")
     lines = [render(recipe, stream, number).pixels for number in range(count)]
-    assert agreeing(Recognizer.load(EXACT, prior="none"), EXACT, lines) == count
+    recognizer = Recognizer.load(EXACT, prior="none")
+    backend = recognizer.backends["horizontal"]
+    backend.image = replace(backend.image, trim=False)  # type: ignore[misc]  # training reads lines whole
+    assert agreeing(recognizer, EXACT, lines) == count
 
 
 def test_the_packaged_weights_read_nearly_the_same_in_8_bits(small: Callable[..., Recipe]) -> None:
