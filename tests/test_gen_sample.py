@@ -85,6 +85,15 @@ def test_blanks_of_a_text_have_a_place_and_no_ink(small: Callable[..., Recipe], 
                 assert (w * h == 0) == (char == " ")
 
 
+def test_no_label_ends_in_a_blank(small: Callable[..., Recipe]) -> None:
+    """Not either where a canvas is full before the text has ended."""
+    recipe = small("gen-classic", ["corpus.uniform=0", "corpus.prose=1", "layout.canvas=128"])
+    for direction in ("horizontal", "vertical"):
+        texts = [render(recipe, Stream(1, direction, "train"), index).text for index in range(300)]
+        assert texts == [text.strip() for text in texts]
+        assert any(" " in text for text in texts)
+
+
 def golden(recipe: Recipe) -> str:
     """The first twenty samples of each stream of a recipe as one number."""
     streams = [Stream(1, direction, split) for direction in ("horizontal", "vertical") for split in ("train", "val")]

@@ -21,7 +21,7 @@ from gen.sample import Recipe, render
 from gen.stream import Stream
 from infer import ImageError, Reading, Recognizer
 from infer.export import export
-from infer.recognizer import EXACT
+from infer.recognizer import EXACT, LONGEST
 from tests.infer_weights import make_weights
 from train.checkpoint import load_weights
 from train.image import pad_batch
@@ -127,6 +127,14 @@ def test_the_packaged_weights_read_nearly_the_same_in_8_bits(small: Callable[...
     assert whole != ours  # they are not the same file
     changed = sum(Levenshtein.distance(a, b) for a, b in zip(whole, ours))
     assert changed < 0.05 * sum(map(len, whole))
+
+
+def test_lines_too_long_for_their_height(recognizer: Recognizer) -> None:
+    line = np.full((40, 35 * LONGEST), 255, np.uint8)
+    line[10:30, ::8] = 0  # so low that it would be enlarged, if it were not so long
+    assert recognizer.read([line])[0].direction == "horizontal"
+    with pytest.raises(ImageError, match="35,840 px long and 30 px high, more than 1,024 times"):
+        recognizer.read([line[5:35]])
 
 
 def test_directions(recognizer: Recognizer) -> None:
