@@ -55,18 +55,19 @@ class Deck:
 
     def __init__(self, config: Corpus, charset: Charset, cover: Mapping[str, Flags], text: TextCorpus | None) -> None:
         self.config = config
-        prose = Prose(charset)
-        self._written: dict[str, TextCorpus | Prose] = {"prose": prose} | ({"text": text} if text else {})
+        self._written: dict[str, TextCorpus | Prose] = {"text": text} if text else {}
         weights = {"balanced": config.balanced, "uniform": config.uniform, "common": config.common}
         weights |= {"prose": config.prose, "text": config.text if text else 0.0}
         if not sum(weights.values()):
             raise UserError("the recipe takes all lines from text files and none was given: add --corpus FILE")
         self.share = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
-        if "prose" in self.share and prose.poor:
-            raise UserError(
-                f"prose cannot be written with the {len(charset)} characters of the charset: "
-                "it wants ideographs, or letters and digits; set corpus.prose to 0 or give another --charset"
-            )
+        if "prose" in self.share:
+            self._written["prose"] = prose = Prose(charset)
+            if prose.poor:
+                raise UserError(
+                    f"prose cannot be written with the {len(charset)} characters of the charset: "
+                    "it wants ideographs, or letters and digits; set corpus.prose to 0 or give another --charset"
+                )
         self._charset, self._cover = charset, cover
         self._pools: dict[str, Pool] = {}
         self.kept = 4

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from gen.charset import Charset, describe
+from gen.config import ONLY_TEXT
 from gen.errors import UserError
 from gen.stream import DIRECTIONS
 from train.chosen import short
@@ -30,7 +31,6 @@ from train.source import Source
 T = TypeVar("T")
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
 RUNS = 10  # stretches that these lie in: every block of a server that is touched is a download
-ONLY_TEXT = (*(f"corpus.{name}=0" for name in ("balanced", "uniform", "common", "prose")), "corpus.text=1")
 TOLERATED = 0.001  # of all lines may be too long for their frames
 
 
