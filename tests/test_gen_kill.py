@@ -114,7 +114,7 @@ def test_killed_and_started_again_gives_the_same_bytes(
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_many_moments(arguments: list[str], tmp_path: Path, whole: dict[str, bytes], seed: int) -> None:
     hits = kill_and_go_on(arguments, tmp_path / "out", 6, seed=100 + seed)
-    assert hits  # most are; a quick machine may have ended before some
+    assert hits >= 3
     assert contents(tmp_path / "out") == whole
     assert drafts(tmp_path / "out") == []
 

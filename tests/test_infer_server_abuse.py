@@ -202,9 +202,11 @@ def test_what_takes_too_long(weights: Path, texts: list[str], tmp_path: Path) ->
         while served.metric("crnn_requests_active"):
             pass
         assert served.metric("crnn_images_waiting") == 0
-        while (answer := served.upload(FILES[0])).status == 504:  # the batch under way is finished first
-            pass
-        assert answer.text == texts[0]
+        for file, text in zip(FILES, texts):
+            while (answer := served.upload(file)).status == 504:  # the batch under way is finished first
+                pass
+            assert (answer.status, answer.text) == (200, text)
+        assert served.get("/readyz").status == 200
 
 
 def test_large_bodies_together(weights: Path, texts: list[str], tmp_path: Path) -> None:
