@@ -62,12 +62,13 @@ class Length:
 
 @dataclass(frozen=True, config=STRICT)
 class Corpus:
-    """What is written: the weights of the five sources, and how lines are put together from them."""
+    """What is written: the weights of the six sources, and how lines are put together from them."""
 
     balanced: Weight = 0.6
     uniform: Weight = 0.0
     common: Weight = 0.4
     prose: Weight = 0.0
+    signs: Weight = 0.0
     text: Weight = 0.5
     length: Length = Field(default_factory=Length)
     repeats: Probability = 0.15
@@ -75,13 +76,13 @@ class Corpus:
 
     @model_validator(mode="after")
     def _check(self) -> Corpus:
-        if self.balanced + self.uniform + self.common + self.prose + self.text <= 0:
-            raise ValueError("the weights balanced, uniform, common, prose and text are all 0: give at least one")
+        if self.balanced + self.uniform + self.common + self.prose + self.signs + self.text <= 0:
+            raise ValueError("the weights balanced, uniform, common, prose, signs and text are all 0: give at least one")
         return self
 
 
 # The --set values with which every line is a piece of the files of --corpus.
-ONLY_TEXT = (*(f"corpus.{name}=0" for name in ("balanced", "uniform", "common", "prose")), "corpus.text=1")
+ONLY_TEXT = (*(f"corpus.{name}=0" for name in ("balanced", "uniform", "common", "prose", "signs")), "corpus.text=1")
 
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=16)]
 

@@ -57,7 +57,7 @@ class Deck:
         self.config = config
         self._written: dict[str, TextCorpus | Prose] = {"text": text} if text else {}
         weights = {"balanced": config.balanced, "uniform": config.uniform, "common": config.common}
-        weights |= {"prose": config.prose, "text": config.text if text else 0.0}
+        weights |= {"prose": config.prose, "signs": config.signs, "text": config.text if text else 0.0}
         if not sum(weights.values()):
             raise UserError("the recipe takes all lines from text files and none was given: add --corpus FILE")
         self.share = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
@@ -110,6 +110,9 @@ class Deck:
                 parts.append(self._with_runs(rng, pool, pool.cut(rng, chars, pool.any_font(rng, chars), lengths)))
             elif name == "uniform":
                 parts.append(pool.uniform(rng, lengths))
+            elif name == "signs":
+                chars = pool.sign_cards(rng, int(lengths.sum()))
+                parts.append(pool.cut(rng, chars, pool.any_font(rng, chars), lengths))
             else:
                 parts.append(_pieces(rng, pool, self._written[name], lengths))
         lines = Lines(*(np.concatenate(column) for column in zip(*parts))).take(rng.permutation(GROUP))

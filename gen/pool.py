@@ -68,6 +68,8 @@ class Pool:
             inside = (groups == group) & (self.count > 0)
             weight[inside] = share / max(1, int(inside.sum()))
         self.common = np.cumsum(weight)
+        ideographs = [group_of(char) not in ("ascii", "symbol") for char in charset.chars]
+        self.signs = np.flatnonzero((self.count > 0) & ~np.array(ideographs)).astype(np.int32)
         index = charset.index
         kinds = ("0123456789", "0123456789.,-%", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
         known = [[index[char] for char in kind if char in index] for kind in kinds]
@@ -93,6 +95,15 @@ class Pool:
         """Characters drawn by how often people write them."""
         picked = np.searchsorted(self.common, rng.random(wanted) * self.common[-1], side="right")
         return np.asarray(picked, np.int32)
+
+    def sign_cards(self, rng: np.random.Generator, wanted: int) -> Ints:
+        """One half what is no ideograph, each equally likely, the other half as in `common_cards`; only the latter
+        where there are no signs."""
+        chars = self.common_cards(rng, wanted)
+        if len(self.signs):
+            signs = self.signs[rng.integers(len(self.signs), size=wanted)]
+            chars = np.where(rng.random(wanted) < 0.5, signs, chars)
+        return chars
 
     def any_font(self, rng: np.random.Generator, chars: Ints) -> Ints:
         """For each character one of the fonts that have it, all equally likely."""

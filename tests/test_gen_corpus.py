@@ -200,6 +200,23 @@ def test_prose_is_in_a_font_that_has_all_of_it() -> None:
     assert sum(SPACE in line for _, line in dealt) > 0.3 * GROUP
 
 
+def test_every_sign_comes_equally_often_beside_common_characters() -> None:
+    charset = Charset("χЖёぬ" + LETTERS.chars)
+    cover = np.ones((2, len(charset)), bool)
+    cover[1, 2:20] = False
+    config = Corpus(**{**BALANCED, "balanced": 0.0, "signs": 1.0})
+    deck = Deck(config, charset, both(cover), None)
+    dealt = lines(deck.deal(TRAIN, 0))
+    assert dealt == lines(Deck(config, charset, both(cover), None).deal(TRAIN, 0))
+    assert all(cover[font, list(line)].all() for font, line in dealt)
+    counts = np.bincount([char for _, line in dealt for char in line], minlength=len(charset))
+    assert 0.48 < counts[:4].sum() / counts.sum() < 0.54  # the common ones have few of them, too
+    assert counts[:4].max() < 1.1 * counts[:4].min()
+    assert counts[4:].max() < 0.1 * counts[0]
+    none = Deck(config, LETTERS, both(cover_of(2, 300)), None)
+    assert len(lines(none.deal(TRAIN, 0))) == GROUP
+
+
 def test_a_weight_too_small_for_a_line_is_no_line() -> None:
     for weights in ({"balanced": 1e-6, "common": 1.0}, {"balanced": 1.0, "common": 1e-6, "uniform": 1e-6}):
         deck = Deck(Corpus(**{**BALANCED, **weights}), LETTERS, both(cover_of(2, 300)), None)
