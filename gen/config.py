@@ -60,6 +60,9 @@ class Length:
         return self
 
 
+SOURCES = ("balanced", "uniform", "common", "prose", "signs")  # of lines, beside the user's own text
+
+
 @dataclass(frozen=True, config=STRICT)
 class Corpus:
     """What is written: the weights of the six sources, and how lines are put together from them."""
@@ -76,13 +79,14 @@ class Corpus:
 
     @model_validator(mode="after")
     def _check(self) -> Corpus:
-        if self.balanced + self.uniform + self.common + self.prose + self.signs + self.text <= 0:
-            raise ValueError("the weights balanced, uniform, common, prose, signs and text are all 0: give at least one")
+        weights = [*SOURCES, "text"]
+        if not any(getattr(self, name) for name in weights):
+            raise ValueError(f"the weights {', '.join(weights[:-1])} and text are all 0: give at least one")
         return self
 
 
 # The --set values with which every line is a piece of the files of --corpus.
-ONLY_TEXT = (*(f"corpus.{name}=0" for name in ("balanced", "uniform", "common", "prose", "signs")), "corpus.text=1")
+ONLY_TEXT = (*(f"corpus.{name}=0" for name in SOURCES), "corpus.text=1")
 
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=16)]
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.charset import Charset
-from gen.config import EFFECTS, Corpus, Length
+from gen.config import EFFECTS, SOURCES, Corpus, Length
 from gen.errors import UserError
 from gen.pool import Lines, Pool
 from gen.prose import Prose
@@ -56,8 +56,8 @@ class Deck:
     def __init__(self, config: Corpus, charset: Charset, cover: Mapping[str, Flags], text: TextCorpus | None) -> None:
         self.config = config
         self._written: dict[str, TextCorpus | Prose] = {"text": text} if text else {}
-        weights = {"balanced": config.balanced, "uniform": config.uniform, "common": config.common}
-        weights |= {"prose": config.prose, "signs": config.signs, "text": config.text if text else 0.0}
+        weights: dict[str, float] = {name: getattr(config, name) for name in SOURCES}
+        weights["text"] = config.text if text else 0.0
         if not sum(weights.values()):
             raise UserError("the recipe takes all lines from text files and none was given: add --corpus FILE")
         self.share = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
