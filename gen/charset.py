@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal
 
 from gen.errors import UserError
 
@@ -158,6 +159,31 @@ def group_of(char: str) -> str:
 def is_gb2312_hanzi(char: str) -> bool:
     """True for the 6,763 ideographs of GB2312."""
     return group_of(char) in ("gb2312-1", "gb2312-2")
+
+
+def is_ideograph(char: str) -> bool:
+    """True for all that is written in Chinese but marks, letters and symbols."""
+    return group_of(char) not in ("ascii", "symbol")
+
+
+def is_frequent_big5(char: str) -> bool:
+    """True for the 5,401 ideographs that Big5 calls frequently used."""
+    return 0xA4 <= _big5_row(char) <= 0xC6 and is_ideograph(char)
+
+
+def script_of(char: str) -> Literal["simplified", "traditional", ""]:
+    """Which of the two ways of writing an ideograph belongs to, as far as GB2312 and Big5 tell; "" for both or none."""
+    simplified, traditional = is_gb2312_hanzi(char), is_ideograph(char) and _big5_row(char) > 0
+    if simplified == traditional:
+        return ""
+    return "simplified" if simplified else "traditional"
+
+
+def _big5_row(char: str) -> int:
+    try:
+        return char.encode("big5")[0]
+    except UnicodeEncodeError:
+        return 0
 
 
 def fold(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gen.charset import Charset, group_of
+from gen.charset import Charset, group_of, is_frequent_big5, is_ideograph
 from gen.text import SPACE, tidy
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class Prose:
     def _scripts(self) -> tuple[str, ...]:
         """The everyday ideographs of simplified and of traditional writing; where there are none, any ideographs."""
         simplified = "".join(char for char in self._charset.chars if group_of(char) == "gb2312-1")
-        traditional = "".join(filter(_is_traditional, self._charset.chars))
-        rest = "".join(char for char in self._charset.chars if group_of(char) not in ("ascii", "symbol"))
+        traditional = "".join(filter(is_frequent_big5, self._charset.chars))
+        rest = "".join(char for char in self._charset.chars if is_ideograph(char))
         return tuple(filter(None, (simplified, simplified, traditional) if simplified or traditional else (rest,)))
 
     @property
@@ -70,15 +70,6 @@ class Prose:
         while begin < len(known) - 1 and known[begin] == SPACE:
             begin += 1
         return tidy(np.array(known[begin : begin + length], np.int32))
-
-
-def _is_traditional(char: str) -> bool:
-    """Whether Big5 has it among its 5,401 frequently used ideographs."""
-    try:
-        row = char.encode("big5")[0]
-    except UnicodeEncodeError:
-        return False
-    return 0xA4 <= row <= 0xC6 and group_of(char) != "symbol"
 
 
 class _Writer:

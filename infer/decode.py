@@ -49,7 +49,8 @@ def decode(frames: Frames, counts: NDArray[np.int64], prior: Prior | None = None
     first = np.flatnonzero(starts)
     last = np.append(first[1:], len(own)) - 1
     surest = np.array([start + int(top[start : end + 1].argmax()) for start, end in zip(first, last)])
-    changed = prior.again(frames.chances, own[surest], best[surest], line[first]) if prior else {}
+    touching = np.append(False, (np.diff(line[first]) == 0) & (frame[first[1:]] == frame[last[:-1]] + 1))
+    changed = prior.again(frames.chances, own[surest], best[surest], line[first], touching) if prior else {}
     before: tuple[int, int, int] | None = None  # line, first frame, last frame
     for number, (start, end, at) in enumerate(zip(first.tolist(), last.tolist(), surest.tolist())):
         row = changed.get(number, frames.chances[own[at]])

@@ -3,11 +3,14 @@
     python -m infer --prior none line.png    # what the network saw, and nothing else
 
 Networks here learn all characters about equally often, so that rare ones are read as well as common ones. In a text 。
-is a hundred times as frequent as °, which in many a font looks the same. By Bayes' rule the chances of a network that
-learned classes equally often become right for other frequencies when they are multiplied with these (Saerens et al.
-2002), here with their power `POWER`, since the frequencies are rough: what the network is sure of stays. They say which
-marks are common, and which ideographs; letters and digits are all alike. Whether a line is text at all its ideographs
-and marks tell, many of which are then common ones; all other lines are left as the network saw them.
+is a hundred times as frequent as °, which in many a font looks the same; a dash is seldom alone between ideographs, 一
+often, and what stands among small letters is no capital; and a line is in simplified or in traditional writing. By
+Bayes' rule the chances of a network that learned classes equally often become right for other frequencies when they are
+multiplied with these (Saerens et al. 2002): with those of the characters, of their kinds beside their neighbours'
+(`infer.context`), and of their script in the line; here with their power `POWER`, since all of them are rough: what the
+network is sure of stays. Neighbours are looked at as they were read, and once more as the others then are (Besag 1986).
+Whether a line is text at all its ideographs and marks tell, many of which are then common ones; all other lines are
+left as the network saw them.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.charset import group_of
+from gen.charset import group_of, is_frequent_big5, is_ideograph, script_of
 from gen.errors import UserError
+from infer.context import END, UNKNOWN, attraction, kind_of
 from train.codec import Codec
 
 Floats = NDArray[np.float32]
@@ -26,6 +30,7 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Which: TypeAlias = Literal["auto", "text", "none"]
 PRIORS = ("auto", "text", "none")
+SCRIPTS = ("", "simplified", "traditional")
 POWER = 0.5
 FEWEST, SHARE = 4, 0.3  # ideographs and marks that a line of text has at least, and how many of them are common ones
 ALPHABET = 1000  # with auto, an alphabet of fewer characters is left alone: it says itself what to expect
@@ -46,13 +51,25 @@ COMMONEST = (
 FREQUENCIES = {
     "，。": 20_000, " ": 10_000, "的一是不了在有": 4000, MARKS: 2000, COMMONEST: 400, "°×": 300,
 }  # fmt: skip
-ASCII, RARE = 500, 100  # of letters, digits and the signs between them; of all else, though most are much rarer
+# Of letters, digits and the signs between them; of ideographs that are common at all; of all others, and of all other
+# signs, though most of them are much rarer.
+ASCII, EVERYDAY, RARE, SIGN = 500, 100, 50, 30
 _KNOWN = {char: often for chars, often in reversed(FREQUENCIES.items()) for char in chars}
+SURE = 0.9  # what has this chance is not asked about
+SLIGHT = 1e-3  # what has less chance is not considered
+LOOKS = 2
+UNSEEN = 0.3  # characters of each script that every line is taken to have beside its own
 
 
 def frequency(char: str) -> float:
     """How often a character comes in a million characters of a text, roughly."""
-    return _KNOWN.get(char) or (ASCII if char.isascii() else RARE)
+    if char in _KNOWN:
+        return _KNOWN[char]
+    if char.isascii():
+        return ASCII
+    if not is_ideograph(char):
+        return SIGN
+    return EVERYDAY if group_of(char) == "gb2312-1" or is_frequent_big5(char) else RARE
 
 
 class Prior:
@@ -61,27 +78,55 @@ class Prior:
     def __init__(self, codec: Codec, which: Literal["auto", "text"]) -> None:
         often = np.array([frequency(char) for char in codec.characters], np.float32)
         self._factor = (often / often.max()) ** np.float32(POWER)
+        self._kind = np.array([kind_of(char) for char in codec.characters])
+        self._attraction = attraction() ** np.float32(POWER)
+        self._script = np.array([SCRIPTS.index(script_of(char)) for char in codec.characters])
         common = {*MARKS, *COMMONEST}
         self._common = np.array([char in common for char in codec.characters])
-        groups = map(group_of, codec.characters)
-        self._telling = np.array([group not in ("ascii", "symbol") for group in groups]) | self._common
+        self._telling = np.array([is_ideograph(char) for char in codec.characters]) | self._common
         self._which = which
 
-    def again(self, chances: Floats, at: Ints, best: Ints, line: Ints) -> dict[int, Floats]:
-        """Chances as they are in a text, float32 [classes], by number of the character; where nothing can change, none.
+    def again(self, chances: Floats, at: Ints, best: Ints, line: Ints, touching: Mask) -> dict[int, Floats]:
+        """Chances as they are in a text, float32 [classes], by number of the character; of those that are sure, none.
 
         ``chances`` [N, classes] are of frames. For each character: ``at``, which frame speaks for it, ``best``, its
-        class there, and ``line``, the line that it stands in; int64 [characters] each. What is blank stays so.
+        class there, and ``line``, the line that it stands in; int64 [characters] each. ``touching``, bool [characters]:
+        whether no frame is between it and the one before, with which it may be one. What is blank stays so.
         """
-        unsure = chances[at, best] * (1 + self._factor[best]) < 1  # else no factor, 1 at most, puts another first
+        unsure = chances[at, best] < SURE
         if self._which == "auto" and unsure.any():
             count = np.bincount(line, self._telling[best])
             unsure &= ((count >= FEWEST) & (np.bincount(line, self._common[best]) >= SHARE * count))[line]
         numbers = np.flatnonzero(unsure)
+        if not len(numbers):
+            return {}
         seen = chances[at[numbers]]
-        rows = seen * self._factor
-        rows *= seen.sum(axis=1, keepdims=True) / rows.sum(axis=1, keepdims=True)
-        return dict(zip(numbers.tolist(), rows))
+        flat = np.flatnonzero(seen.ravel() > SLIGHT)  # the candidates, those of a character side by side
+        row, number = np.divmod(flat, seen.shape[1])
+        alone = seen[row, number] * self._factor[number]
+        first = np.searchsorted(row, np.arange(len(numbers)))
+        now = best.copy()
+        for _ in range(LOOKS):
+            likely = alone * self._beside(numbers[row], number, now, line, touching)
+            highest = np.maximum.reduceat(likely, first)
+            chosen = np.flatnonzero(likely == highest[row])[::-1]
+            now[numbers[row[chosen]]] = number[chosen]  # of equal ones the first, as argmax has it
+        result = np.zeros_like(seen)
+        result[row, number] = likely * (seen.sum(axis=1) / np.add.reduceat(likely, first))[row]
+        return dict(zip(numbers.tolist(), result))
+
+    def _beside(self, place: Ints, number: Ints, now: Ints, line: Ints, touching: Mask) -> Floats:
+        """What speaks for candidates, float32 [candidates]: for classes ``number`` in the ``place`` of characters, when
+        the others are the classes ``now``."""
+        apart = np.append(True, np.diff(line) != 0)  # from the character before
+        kind = self._kind[now]
+        before = np.where(apart, END, np.where(touching, UNKNOWN, np.roll(kind, 1)))[place]
+        after = np.where(np.roll(apart, -1), END, np.where(np.roll(touching, -1), UNKNOWN, np.roll(kind, -1)))[place]
+        own = self._kind[number]
+        counts = [np.bincount(line, self._script[now] == k)[line] - (self._script[now] == k) + UNSEEN for k in (1, 2)]
+        share = np.stack([np.full(len(now), 0.5), counts[0] / sum(counts), counts[1] / sum(counts)])
+        script = (2 * share[self._script[number], place]) ** POWER
+        return np.asarray(self._attraction[before, own] * self._attraction[own, after] * script, np.float32)
 
 
 def open_prior(codec: Codec, which: Which, allowed: Mask | None = None) -> Prior | None:

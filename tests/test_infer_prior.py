@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service import service
 
-from gen.charset import Charset, load_charset
+from gen.charset import Charset, load_charset, script_of
 from gen.errors import UserError
 from infer import Recognizer
 from infer.backend import Frames
+from infer.context import END, UNKNOWN, attraction, kind_of
 from infer.decode import decode
-from infer.prior import COMMONEST, POWER, Prior, frequency, open_prior
+from infer.prior import COMMONEST, POWER, SLIGHT, SURE, UNSEEN, Prior, frequency, open_prior
 from train.codec import Codec
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ PRIOR = open_prior(CODEC, "auto")
 
 def frames(*lines: list[dict[str, float]], codec: Codec = CODEC) -> Frames:
     """Frames next to one another, of one line or of several; what is missing of 1 is blank."""
-    place = [(line, frame) for line, chars in enumerate(lines) for frame in range(len(chars))]
+    place = [(line, frame) for line, chars in enumerate(lines) for frame, char in enumerate(chars) if char]
     chances = np.zeros((len(place), codec.classes), np.float32)
     for row, (line, frame) in zip(chances, place):
         for char, chance in lines[line][frame].items():
@@ -49,6 +50,11 @@ def read(which: str, *lines: list[dict[str, float]], own: int = 99) -> list[str]
 
 def sure(text: str) -> list[dict[str, float]]:
     return [{char: 0.99} for char in text]
+
+
+def spread(line: list[dict[str, float]]) -> list[dict[str, float]]:
+    """With a blank frame before each character."""
+    return [frame for char in line for frame in ({}, char)]
 
 
 STOP = {"°": 0.6, "。": 0.3}
@@ -96,8 +102,10 @@ def test_what_becomes_alike_is_one_character() -> None:
         (found,) = decode(frames(halves), np.array([2]), prior)
         assert [CODEC.characters[each.number] for each in found] == ["。"]
         assert found[0].middle == 1
-        alone = [decode(frames([half]), np.array([1]), prior)[0][0] for half in halves]
-        assert found[0].chance == max(each.chance for each in alone)
+        seen = frames(halves).chances
+        assert prior is not None
+        rows = prior.again(seen, np.arange(2), seen.argmax(axis=1), np.zeros(2, np.int64), np.array([False, True]))
+        assert found[0].chance == max(row.max() for row in rows.values())
         apart = frames(halves)
         apart.frame[1] = 2
         assert len(decode(apart, np.array([3]), prior)[0]) == 2
@@ -119,26 +127,70 @@ def test_a_small_alphabet_tells_enough() -> None:
     assert open_prior(CODEC, "auto", ~allowed) is not None
 
 
+@pytest.mark.parametrize(
+    ("before", "doubtful", "after", "expected"),
+    [
+        ("老板娘", {"—": 0.5, "一": 0.3}, "边收钱", "一"),
+        ("老板娘—", {"―": 0.5, "—": 0.3, "一": 0.02}, "边收钱", "—"),
+        ("不是第", {"一": 0.4, "—": 0.4}, "次", "一"),
+        ("用命令pyth", {"O": 0.5, "o": 0.3, "0": 0.2}, "n运行", "o"),
+        ("用命令PYTH", {"o": 0.4, "O": 0.3, "0": 0.3}, "N运行", "O"),
+        ("电话号码是28", {"O": 0.4, "0": 0.3, "o": 0.2}, "17", "0"),
+        ("这是我的书", {",": 0.5, "，": 0.3}, "不是你的", "，"),
+        ("我們把書", {"带": 0.5, "帶": 0.4}, "來給老師", "帶"),
+        ("我们把书", {"帶": 0.5, "带": 0.4}, "来给老师", "带"),
+        ("的是", {"帶": 0.5, "带": 0.4}, "了不", "帶"),
+    ],
+)
+def test_neighbours_and_script_tell(before: str, doubtful: dict[str, float], after: str, expected: str) -> None:
+    assert read("auto", spread([*sure(before), doubtful, *sure(after)])) == [before + expected + after]
+
+
+def test_a_second_look_takes_what_the_first_one_found() -> None:
+    line = spread([*sure("不是第的28"), {"O": 0.5, "0": 0.4}, {"l": 0.5, "1": 0.4}])
+    assert read("auto", line) == ["不是第的2801"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infer.prior.LOOKS", 1)
+        assert read("auto", line) == ["不是第的280l"]
+
+
 @given(st.integers(0, 2**32), st.sampled_from([0.3, 1, 3]))
-def test_only_where_nothing_can_change_there_is_no_second_look(seed: int, hesitation: float) -> None:
+def test_what_is_not_sure_is_weighed_by_all_three(seed: int, hesitation: float) -> None:
+    """As the formula says it, a character at a time."""
     rng = np.random.default_rng(seed)
-    chances = rng.dirichlet(np.full(FEW.classes, 0.02 * hesitation), 20).astype(np.float32)
-    best = chances.argmax(axis=1)
-    found = Prior(FEW, "text").again(chances, np.arange(20), best, np.zeros(20, np.int64))
-    for number, row in enumerate(chances):
-        often = np.array([frequency(char) for char in FEW.characters]) ** POWER
-        expected = row.sum() * row * often / (row * often).sum()
-        if number in found:
-            np.testing.assert_allclose(found[number], expected, rtol=1e-3, atol=1e-6)
-        else:
-            assert expected.argmax() == best[number]
+    codec = Codec(Charset("的一了。，°·帶带來来—abAB01Я㐀㐁"))
+    chars = codec.characters
+    chances = rng.dirichlet(np.full(codec.classes, 0.03 * hesitation), 20).astype(np.float32)
+    best, line, touching = chances.argmax(axis=1), np.sort(rng.integers(0, 3, 20)), rng.random(20) < 0.2
+    found = Prior(codec, "text").again(chances, np.arange(20), best, line, touching)
+    assert set(found) == set(np.flatnonzero(chances.max(axis=1) < SURE).tolist())
+    table, often = attraction(), np.array([frequency(char) for char in chars])
+    now = [chars[k] for k in best]
+    for _ in range(2):
+        rows = {}
+        for place in found:
+            row = np.where(chances[place] > SLIGHT, chances[place], 0) * often**POWER
+            others = [k for k in np.flatnonzero(line == line[place]) if k != place]
+            before, after = (kind_of(now[place + step]) if place + step in others else END for step in (-1, 1))
+            before = UNKNOWN if touching[place] and place - 1 in others else before
+            after = UNKNOWN if place + 1 in others and touching[place + 1] else after
+            scripts = [script_of(now[k]) for k in others]
+            for number, char in enumerate(chars):
+                row[number] *= (table[before, kind_of(char)] * table[kind_of(char), after]) ** POWER
+                if script := script_of(char):
+                    both = len([each for each in scripts if each]) + 2 * UNSEEN
+                    row[number] *= (2 * (scripts.count(script) + UNSEEN) / both) ** POWER
+            rows[place] = row * chances[place].sum() / row.sum()
+        now = [chars[rows[k].argmax()] if k in rows else now[k] for k in range(20)]
+    for place, row in rows.items():
+        np.testing.assert_allclose(found[place], row, rtol=1e-3, atol=1e-6)
 
 
 def test_frequencies_are_those_of_text() -> None:
     order = "，的：x门°【"
     assert [frequency(char) for char in order] == sorted((frequency(char) for char in order), reverse=True)
     assert len(set(map(frequency, "azAZ09.-"))) == 1
-    assert frequency("說") > frequency("靐") == frequency("㐀")
+    assert frequency("說") > frequency("櫃") == frequency("柜") > frequency("靐") == frequency("㐀") > frequency("Я")
     assert set(COMMONEST) <= set(load_charset(None).chars)
     assert len(set(COMMONEST)) == len(COMMONEST)
 
