@@ -9,8 +9,8 @@ Bayes' rule the chances of a network that learned classes equally often become r
 multiplied with these (Saerens et al. 2002): with those of the characters, of their kinds beside their neighbours'
 (`infer.context`), and of their script in the line; here with their power `POWER`, since all of them are rough: what the
 network is sure of stays. Neighbours are looked at as they were read, and once more as the others then are (Besag 1986).
-Whether a line is text at all its ideographs and marks tell, many of which are then common ones; all other lines are
-left as the network saw them.
+Whether a line is text at all its ideographs and marks tell, many of which are then common ones, or many small letters;
+all other lines are left as the network saw them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gen.charset import group_of, is_frequent_big5, is_ideograph, script_of
 from gen.errors import UserError
-from infer.context import END, UNKNOWN, attraction, kind_of
+from infer.context import END, KINDS, UNKNOWN, attraction, kind_of
 from train.codec import Codec
 
 Floats = NDArray[np.float32]
@@ -33,6 +33,7 @@ PRIORS = ("auto", "text", "none")
 SCRIPTS = ("", "simplified", "traditional")
 POWER = 0.5
 FEWEST, SHARE = 4, 0.3  # ideographs and marks that a line of text has at least, and how many of them are common ones
+WORDS = 0.5  # share of small letters in a line of Latin words, of which it has `FEWEST` too
 ALPHABET = 1000  # with auto, an alphabet of fewer characters is left alone: it says itself what to expect
 
 MARKS = "，。、：；？！“”（）《》「」"
@@ -84,6 +85,7 @@ class Prior:
         common = {*MARKS, *COMMONEST}
         self._common = np.array([char in common for char in codec.characters])
         self._telling = np.array([is_ideograph(char) for char in codec.characters]) | self._common
+        self._small = self._kind == KINDS.index("small")
         self._which = which
 
     def again(self, chances: Floats, at: Ints, best: Ints, line: Ints, touching: Mask) -> dict[int, Floats]:
@@ -93,10 +95,14 @@ class Prior:
         class there, and ``line``, the line that it stands in; int64 [characters] each. ``touching``, bool [characters]:
         whether no frame is between it and the one before, with which it may be one. What is blank stays so.
         """
-        unsure = chances[at, best] < SURE
+        chance = chances[at, best]
+        unsure = (chance > SLIGHT) & (chance < SURE)
         if self._which == "auto" and unsure.any():
-            count = np.bincount(line, self._telling[best])
-            unsure &= ((count >= FEWEST) & (np.bincount(line, self._common[best]) >= SHARE * count))[line]
+            telling, common, words = (
+                np.bincount(line, each[best]) for each in (self._telling, self._common, self._small)
+            )
+            text = (telling >= FEWEST) & (common >= SHARE * telling)
+            unsure &= (text | ((words >= FEWEST) & (words >= WORDS * np.bincount(line))))[line]
         numbers = np.flatnonzero(unsure)
         if not len(numbers):
             return {}

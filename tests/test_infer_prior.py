@@ -73,6 +73,12 @@ def test_lines_that_are_no_text_are_left_as_they_were_seen(other: str) -> None:
     assert read("text", line) == [f"{other}。"]
 
 
+def test_words_are_text() -> None:
+    for word, which in (("pytn", "o"), ("PYTN", "O"), ("pyABCD", "O")):
+        line = spread([*sure(word[:3]), {"O": 0.5, "o": 0.4}, *sure(word[3:])])
+        assert read("auto", line) == [word[:3] + which + word[3:]]
+
+
 def test_a_line_is_read_alike_whatever_it_is_read_with() -> None:
     text, other = [*sure("的是不了"), STOP], [*sure("㐀㐁㐂㐃㐄㐅㐆㐇㐈㐌㐖㐜㐡㐤"), STOP]
     alone = read("auto", text) + read("auto", other)
