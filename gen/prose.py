@@ -20,12 +20,14 @@ from gen.charset import Charset, group_of, is_frequent_big5, is_ideograph
 from gen.text import SPACE, tidy
 
 T = TypeVar("T")
-MARKS = "，，，，，，，。。。。、、、：；？！…—"
+MARKS = "，，，，，，，。。。。、、、：；？！…"
+ENDS = "，。。？！…"  # of what is said, before the quotation mark that closes it
 NARROW = str.maketrans({"，": ", ", "。": ". ", "、": ", ", "：": ": ", "；": "; ", "？": "? ", "！": "! "})
 PAIRS = (
     "“”", "“”", "“”", "（）", "（）", "（）", "《》", "《》", "「」", "「」",
     "‘’", "【】", "『』", "〈〉", "()", "()", '""', "[]",
 )  # fmt: skip
+QUOTES = ("“”", "「」", "‘’", "『』")
 BETWEEN = ("——", "……", "～", "·", "→", "×", "+", " = ", " + ", " / ", " - ", " & ", " | ", " > ", "@", "#", "*", "№")
 LETTERS = "eeeeeetttttaaaaaooooiiiinnnnsssshhhrrrrddlllluuccmmwfggyppbbvkxjqz"  # about as often as in English
 JOINTS = (".", ".", "-", "_", "/", "@", " ", " ", " ", "'", "::", "=")
@@ -91,7 +93,8 @@ class _Writer:
             phrase = self._phrase()
             if self._chance() < 0.1:
                 pair = self._pick(PAIRS)
-                phrase = pair[0] + phrase.strip() + pair[1]
+                end = self._pick(ENDS) if pair in QUOTES and self._chance() < 0.5 else ""
+                phrase = pair[0] + phrase.strip() + end + pair[1]
             text += phrase.lstrip() if text[-1:] in MARKS + " " else phrase
             if self._chance() < 0.35:
                 mark = self._pick(MARKS)

@@ -54,7 +54,7 @@ FREQUENCIES = {
 }  # fmt: skip
 # Of letters, digits and the signs between them; of ideographs that are common at all; of all others, and of all other
 # signs, though most of them are much rarer.
-ASCII, EVERYDAY, RARE, SIGN = 500, 100, 50, 30
+ASCII, EVERYDAY, RARE, SIGN = 500, 100, 50, 10
 _KNOWN = {char: often for chars, often in reversed(FREQUENCIES.items()) for char in chars}
 SURE = 0.9  # what has this chance is not asked about
 SLIGHT = 1e-3  # what has less chance is not considered

@@ -105,7 +105,7 @@ PINNED = {"numpy": "2.4.6", "opencv": "5.0.0", "freetype": "2.13.2", "jpeg": "bu
 GOLDEN: dict[str, str] = {
     "gen-default": "d40fbf6cb0f47487537f01d4beb6c09b14a86f0994a1b269ddc91eaa48ac7b4b",
     "gen-classic": "e7a5c59cf4634f7e92811592d6cd1a1114d730397854e7715cc2a0705ed9fdcb",
-    "gen-prose": "5e670352922da6cc1fe2e51ed284dce15673e3ba2ef7ad5ef9aed457cd0b0e0b",
+    "gen-prose": "dc6607fec9da0d6af3bcbe61d840482dc4998f39923f0d1df7b2f850ef840db9",
     "eval-uniform": "095cfaf4d94b967fc6da7ec2aede96934820234f42af2340e7ad1c6a4505a0fe",
 }
 
