@@ -19,7 +19,7 @@ from train.codec import Codec
 from train.config import Crnn as CrnnConfig
 from train.config import Lite as LiteConfig
 from train.image import ImageSpec
-from train.lite import Lite
+from train.lite import Block, Lite
 from train.model import Net, build
 from train.rendered import Ingredients, RenderedSource
 from train.start import glyph_recipe, start_from_glyphs, start_from_weights
@@ -45,7 +45,7 @@ def open_for(pip_fonts: tuple[Font, ...], cache: Path) -> Callable[[str], Recipe
 def make(chars: str, seed: int = 0, space: bool = False, **changes: object) -> tuple[Net, Codec]:
     torch.manual_seed(seed)
     codec = Codec(Charset(chars), space)
-    config = LiteConfig(widths=(4, 4, 4, 4), depths=(0, 1, 0, 0), dim=DIM, space=space, **changes)  # type: ignore[arg-type]
+    config = LiteConfig(widths=(4, 4, 4, 4), dim=DIM, space=space, **{"depths": (0, 1, 0, 0), **changes})  # type: ignore[arg-type]
     return build(config, codec.classes), codec
 
 
@@ -160,7 +160,7 @@ def test_the_space_is_a_class_like_others(chars: str, open_for: Callable[[str], 
 
 @pytest.mark.parametrize(
     "change",
-    [{"neck": "gru"}, {"widths": (4, 4, 4, 8)}, {"depths": (0, 2, 0, 0)}, {"depths": (0, 0, 0, 0)}, {"dim": 16}],
+    [{"neck": "gru"}, {"widths": (4, 4, 4, 8)}, {"depths": (0, 0, 2, 0)}, {"depths": (0, 0, 0, 0)}, {"dim": 16}],
 )
 def test_another_network_is_refused(change: dict[str, object]) -> None:
     """Whole: nothing of it is taken over."""
@@ -172,6 +172,25 @@ def test_another_network_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"--init: its network and this run's differ in \S+"):
         start_from_weights(net, codec, weights(old, codec), no_recipe)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize("depths", [(0, 2, 0, 0), (1, 1, 0, 2), (2, 3, 1, 1)])
+def test_a_deeper_network_begins_as_the_one_it_grew_from(depths: tuple[int, ...]) -> None:
+    old, codec = make("天地人")
+    for module in old.modules():  # as after some training
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+    net, _ = make("天地人", seed=3, depths=depths)
+    assert start_from_weights(net, codec, weights(old, codec), no_recipe) == []
+    x = torch.rand(2, 1, 32, 64)
+    for there, here in zip(old.eval()(x), net.eval()(x)):
+        torch.testing.assert_close(there, here)
+    features, gate = net.train()(x)
+    (features.sum() + gate.sum()).backward()
+    for block in (module for module in net.modules() if isinstance(module, Block)):
+        assert block.out.weight.grad is not None
+        assert block.out.weight.grad.any()
 
 
 def test_the_older_network_starts_from_its_own() -> None:

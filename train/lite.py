@@ -9,6 +9,8 @@ are normalised, so that a row is the direction in which a character's image lies
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -105,6 +107,12 @@ class AttentionNeck(nn.Module):
 
 
 NECKS = {"conv": ConvNeck, "gru": GruNeck, "attention": AttentionNeck}
+
+
+def parts(depths: Sequence[int]) -> list[tuple[int, int]]:
+    """What follows what in a backbone: (stage, 0) is the convolution that a stage begins with, (stage, k) its k-th
+    block; the last convolution is a stage of its own."""
+    return [(stage, k) for stage, depth in enumerate([*depths, 0]) for k in range(depth + 1)]
 
 
 class Lite(Net):

@@ -21,7 +21,7 @@ from train.classes import first_rows, glyph_images, rows_like
 from train.codec import Codec
 from train.config import TrainConfig
 from train.dist import World
-from train.lite import Lite
+from train.lite import Lite, parts
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
 from train.setting import Setting
@@ -85,15 +85,16 @@ def start_from_glyphs(net: Net, codec: Codec, recipe: Recipe, seed: int) -> int:
 def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callable[[], Recipe]) -> list[str]:
     """Take over parameters by name, and rows of the class matrix by character; what is to be told about it.
 
-    Rows of characters that the weights do not know are made from their glyphs in the recipe, as the known ones' rows
-    follow from theirs. Raises `UserError` when the networks differ in shape.
+    Blocks that only the new network has begin as skip connections, so that it reads as the old one did. Rows of
+    characters that the weights do not know are made from their glyphs in the recipe, as the known ones' rows follow
+    from theirs. Raises `UserError` when the networks differ otherwise.
     """
     for name in ("stride", "scale") if isinstance(net, Lite) and isinstance(weights.net, Lite) else ():
         if getattr(weights.net, name, None) != getattr(net, name, None):
             raise UserError(
                 f"--init: its network has another {name}, {getattr(weights.net, name, None)}: set model.{name}"
             )
-    there, here = weights.net.state_dict(), net.state_dict()
+    there, here = _grown(weights.net, net), net.state_dict()
     per_class = {"matrix": 0, "transcript.weight": 1, "transcript.bias": 1}  # name: rows before the first class
     for name, tensor in here.items():
         if name not in there or (name not in per_class and there[name].shape != tensor.shape):
@@ -126,6 +127,25 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
             _fit_new(here["matrix"], kept, new.charset, recipe())
     net.load_state_dict(here)
     return notes
+
+
+def _grown(old: Net, net: Net) -> dict[str, torch.Tensor]:
+    """The parameters of a network under the names that they have in another one, which may have more blocks: those
+    are as they are in the other one."""
+    there = old.state_dict()
+    if not isinstance(old, Lite) or not isinstance(net, Lite):
+        return there
+    before, now = parts(old.config.depths), parts(net.config.depths)
+    if before == now or not set(before) <= set(now):
+        return there
+    moved = {f"backbone.{k}": f"backbone.{now.index(part)}" for k, part in enumerate(before)}
+    kept = tuple(f"{name}." for name in moved.values())
+    added = {name: tensor for name, tensor in net.state_dict().items() if name.startswith("backbone.")}
+    added = {name: tensor for name, tensor in added.items() if not name.startswith(kept)}
+    for name, tensor in there.items():
+        part = ".".join(name.split(".")[:2])
+        added[name.replace(part, moved.get(part, part), 1)] = tensor
+    return added
 
 
 def check_fresh(net: Net, config: TrainConfig) -> None:
