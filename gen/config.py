@@ -76,6 +76,7 @@ class Corpus:
     length: Length = Field(default_factory=Length)
     repeats: Probability = 0.15
     runs: Probability = 0.35
+    fonts: Mapping[str, Count] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Corpus:

@@ -50,10 +50,14 @@ class Deck:
     """The cards of a charset and a set of fonts, and how they are dealt.
 
     ``cover``: for each direction bool [fonts, characters], what each font can draw. ``kept``: how many deals stay in
-    memory (4 MB each), for those who read lines in another order.
+    memory (4 MB each), for those who read lines in another order. ``times``: int [fonts], how many times as often as
+    otherwise a font is taken; None: once.
     """
 
-    def __init__(self, config: Corpus, charset: Charset, cover: Mapping[str, Flags], text: TextCorpus | None) -> None:
+    def __init__(
+        self, config: Corpus, charset: Charset, cover: Mapping[str, Flags], text: TextCorpus | None,
+        times: Ints | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self._written: dict[str, TextCorpus | Prose] = {"text": text} if text else {}
         weights: dict[str, float] = {name: getattr(config, name) for name in SOURCES}
@@ -68,7 +72,7 @@ class Deck:
                     f"prose cannot be written with the {len(charset)} characters of the charset: "
                     "it wants ideographs, or letters and digits; set corpus.prose to 0 or give another --charset"
                 )
-        self._charset, self._cover = charset, cover
+        self._charset, self._cover, self._times = charset, cover, times
         self._pools: dict[str, Pool] = {}
         self.kept = 4
         self._deals: OrderedDict[tuple[Stream, int], Deal] = OrderedDict()
@@ -81,7 +85,7 @@ class Deck:
                     f"the fonts draw no character of the charset in {direction} lines: "
                     "give other fonts, another charset or the other --direction"
                 )
-            self._pools[direction] = Pool(self._charset, self._cover[direction])
+            self._pools[direction] = Pool(self._charset, self._cover[direction], self._times)
         return self._pools[direction]
 
     def deal(self, stream: Stream, group: int) -> Deal:

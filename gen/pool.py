@@ -49,14 +49,15 @@ class Lines:
 
 
 class Pool:
-    """The characters of one direction that can be drawn, and by which fonts."""
+    """The characters of one direction that can be drawn, and by which fonts. ``times``: see `gen.corpus.Deck`."""
 
-    def __init__(self, charset: Charset, cover: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, charset: Charset, cover: npt.NDArray[np.bool_], times: Ints | None = None) -> None:
         self.cover = cover
-        self.count = cover.sum(axis=0).astype(np.int32)
+        self._times = np.ones(len(cover), np.int32) if times is None else times
+        self.count = (self._times @ cover).astype(np.int32)
         self.chars = np.flatnonzero(self.count).astype(np.int32)
         order = np.argwhere(cover.T)  # sorted by character: a character's fonts stand together
-        self.fonts = order[:, 1].astype(np.int32)
+        self.fonts = self._often(order[:, 1].astype(np.int32))
         self.first = np.concatenate([[0], np.cumsum(self.count)]).astype(np.int64)
         self.drawn = [np.flatnonzero(row).astype(np.int32) for row in cover]
         self.usable = np.array([font for font, drawn in enumerate(self.drawn) if len(drawn)], np.int32)
@@ -75,11 +76,16 @@ class Pool:
         known = [[index[char] for char in kind if char in index] for kind in kinds]
         self.runs_of = [[kind for kind in known if kind and row[kind].all()] for row in cover]
 
+    def _often(self, fonts: Ints) -> Ints:
+        """Fonts, each as many times as it is to be taken."""
+        return np.repeat(fonts, self._times[fonts])
+
     def balanced_cards(self, stream: Stream, begin: int, wanted: int) -> tuple[Ints, Ints]:
         """Cards ``begin`` to ``begin + wanted`` of the endless deck, with the font of each.
 
         The deck is one permutation of all characters after another; in each of them a character goes to the next of
-        its fonts, so that after as many permutations as it has fonts it has been in each exactly once.
+        its fonts, so that after as many permutations as it has fonts it has been in each exactly once, or as many times
+        as the font is to be taken.
         """
         size, chars, fonts = len(self.chars), [], []
         turn = stream.generator(1, 0).integers(0, 1 << 30, size)
@@ -112,7 +118,8 @@ class Pool:
 
     def uniform(self, rng: np.random.Generator, lengths: Ints) -> Lines:
         """Lines of a font, each equally likely, and of its characters, each equally likely."""
-        font = self.usable[rng.integers(len(self.usable), size=len(lengths))]
+        usable = self._often(self.usable)
+        font = usable[rng.integers(len(usable), size=len(lengths))]
         each = np.repeat(font, lengths)
         size = np.array([len(drawn) for drawn in self.drawn])
         place = (np.cumsum(size) - size)[each] + (rng.random(len(each)) * size[each]).astype(np.int64)
@@ -124,7 +131,7 @@ class Pool:
         if not len(inked):
             return None
         known = self.cover[:, inked]
-        whole = np.flatnonzero(known.all(axis=1))
+        whole = self._often(np.flatnonzero(known.all(axis=1)).astype(np.int32))
         if len(whole):
             return int(whole[int(choice * len(whole))]), piece
         best = int(known.sum(axis=1).argmax())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Recipe:
         cover = {direction: np.array([flags[direction] for flags in drawn]) for direction in DIRECTIONS}
         either = np.logical_or(*cover.values())
         self._check_length(either)
-        self.deck = Deck(self.config.corpus, self.charset, cover, text)
+        self.deck = Deck(self.config.corpus, self.charset, cover, text, self._times())
         self.letters = np.array([*self.charset.chars, " "])  # position to character; SPACE is the last
         self.covered = np.asarray(either.any(axis=0))
         self.active = [
@@ -63,6 +64,16 @@ class Recipe:
             for k, name in enumerate(EFFECTS)
             if (effect := getattr(self.config.effects, name)).p > 0
         ]
+
+    def _times(self) -> npt.NDArray[np.int32]:
+        """How many times as often as otherwise each font is taken. Raises `UserError` for the name of no font."""
+        names, wanted = [font.name for font in self.fonts], self.config.corpus.fonts
+        for name in wanted:
+            if name not in names:
+                near = get_close_matches(name, names, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
+                raise UserError(f"corpus.fonts names {name!r}, which none of the recipe's fonts is called; {hint}")
+        return np.array([wanted.get(name, 1) for name in names], np.int32)
 
     @cached_property
     def _ways(self) -> tuple[Flags, Flags, Flags]:

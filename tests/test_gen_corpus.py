@@ -217,6 +217,22 @@ def test_every_sign_comes_equally_often_beside_common_characters() -> None:
     assert len(lines(none.deal(TRAIN, 0))) == GROUP
 
 
+@pytest.mark.parametrize("source", ["balanced", "uniform", "common", "signs", "text"])
+def test_some_fonts_come_more_often(source: str, tmp_path: Path) -> None:
+    charset = Charset("χЖёぬ" + LETTERS.chars)
+    (tmp_path / "text").write_text(charset.chars, encoding="utf-8")
+    text = read_text([tmp_path / "text"], charset)
+    config = Corpus(**{**BALANCED, "balanced": 0.0, source: 1.0}, length=Length(5, (6,)))
+    cover = both(np.ones((3, len(charset)), bool))
+    assert lines(Deck(config, charset, cover, text, np.ones(3, np.int32)).deal(TRAIN, 0)) == lines(
+        Deck(config, charset, cover, text).deal(TRAIN, 0)
+    )
+    dealt = lines(Deck(config, charset, cover, text, np.array([1, 1, 4], np.int32)).deal(TRAIN, 0))
+    often = Counter(font for font, _ in dealt)
+    assert often[2] == pytest.approx(GROUP * 4 / 6, rel=0.06)
+    assert often[0] == pytest.approx(GROUP / 6, rel=0.15)
+
+
 def test_a_weight_too_small_for_a_line_is_no_line() -> None:
     for weights in ({"balanced": 1e-6, "common": 1.0}, {"balanced": 1.0, "common": 1e-6, "uniform": 1e-6}):
         deck = Deck(Corpus(**{**BALANCED, **weights}), LETTERS, both(cover_of(2, 300)), None)

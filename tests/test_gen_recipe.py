@@ -60,6 +60,16 @@ def test_lines_longer_than_any_image_are_refused(pip_fonts: tuple[Font, ...], ca
         opened(pip_fonts, cache, "一W", *sets, "effects.stretch.range=[1,1.2]")
 
 
+def test_only_fonts_that_are_there_can_come_more_often(pip_fonts: tuple[Font, ...], cache: Path) -> None:
+    name = pip_fonts[0].name
+    recipe = opened(pip_fonts, cache, "一二", f"corpus.fonts.{name}=5")
+    assert recipe.deck.pool("vertical").count.tolist() == [len(pip_fonts) + 4] * 2
+    with pytest.raises(UserError, match=f"corpus.fonts names '{name}x', .*; did you mean {name}"):
+        opened(pip_fonts, cache, "一二", f"corpus.fonts.{name}x=5")
+    with pytest.raises(UserError, match=f"there are: {name}, "):
+        opened(pip_fonts, cache, "一二", "corpus.fonts.zzzz=5")
+
+
 def test_identity_names_all_that_decides(small: Callable[..., Recipe]) -> None:
     parts = small().identity_parts()
     assert set(parts) == {"config", "charset", "fonts", "corpus", "renderer"}
