@@ -138,6 +138,7 @@ def describe(char: str) -> str:
     return f"{char!r} (U+{ord(char):04X})"
 
 
+@lru_cache(maxsize=MAX_CHARACTERS)
 def group_of(char: str) -> str:
     """Return which of GROUPS a character belongs to; 'uro' holds every other Han character of the BMP."""
     codepoint = ord(char)
@@ -168,7 +169,7 @@ def is_ideograph(char: str) -> bool:
 
 def is_frequent_big5(char: str) -> bool:
     """True for the 5,401 ideographs that Big5 calls frequently used."""
-    return 0xA4 <= _big5_row(char) <= 0xC6 and is_ideograph(char)
+    return is_ideograph(char) and 0xA4 <= _big5_row(char) <= 0xC6
 
 
 def script_of(char: str) -> Literal["simplified", "traditional", ""]:

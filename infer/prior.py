@@ -8,7 +8,7 @@ often, and what stands among small letters is no capital; and a line is in simpl
 Bayes' rule the chances of a network that learned classes equally often become right for other frequencies when they are
 multiplied with these (Saerens et al. 2002): with those of the characters, of their kinds beside their neighbours'
 (`infer.context`), and of their script in the line; here with their power `POWER`, since all of them are rough: what the
-network is sure of stays. Neighbours are looked at as they were read, and once more as the others then are (Besag 1986).
+network is sure of stays. Neighbours are looked at as they were read, and once more as they then are.
 Whether a line is text at all its ideographs and marks tell, many of which are then common ones, or many small letters;
 all other lines are left as the network saw them.
 """
@@ -33,7 +33,7 @@ PRIORS = ("auto", "text", "none")
 SCRIPTS = ("", "simplified", "traditional")
 POWER = 0.5
 FEWEST, SHARE = 4, 0.3  # ideographs and marks that a line of text has at least, and how many of them are common ones
-WORDS = 0.5  # share of small letters in a line of Latin words, of which it has `FEWEST` too
+WORDS = 0.5  # share of small letters in a line of Latin words, which has `FEWEST` of them, and no digits, as codes have
 ALPHABET = 1000  # with auto, an alphabet of fewer characters is left alone: it says itself what to expect
 
 MARKS = "，。、：；？！“”（）《》「」"
@@ -50,7 +50,8 @@ COMMONEST = (
 )
 # How often each character of a string comes in a million of a text, roughly; the first string that has it counts.
 FREQUENCIES = {
-    "，。": 20_000, " ": 10_000, "的一是不了在有": 4000, MARKS: 2000, COMMONEST: 400, "°×": 300,
+    "，。": 20_000, " ": 10_000, "的一是不了在有": 4000, MARKS: 2000, COMMONEST: 400, "°×·『』‘’【】": 300, "〇": 100,
+    "—…": 30,
 }  # fmt: skip
 # Of letters, digits and the signs between them; of ideographs that are common at all; of all others, and of all other
 # signs, though most of them are much rarer.
@@ -85,7 +86,7 @@ class Prior:
         common = {*MARKS, *COMMONEST}
         self._common = np.array([char in common for char in codec.characters])
         self._telling = np.array([is_ideograph(char) for char in codec.characters]) | self._common
-        self._small = self._kind == KINDS.index("small")
+        self._small, self._digit = (self._kind == KINDS.index(name) for name in ("small", "digit"))
         self._which = which
 
     def again(self, chances: Floats, at: Ints, best: Ints, line: Ints, touching: Mask) -> dict[int, Floats]:
@@ -98,11 +99,7 @@ class Prior:
         chance = chances[at, best]
         unsure = (chance > SLIGHT) & (chance < SURE)
         if self._which == "auto" and unsure.any():
-            telling, common, words = (
-                np.bincount(line, each[best]) for each in (self._telling, self._common, self._small)
-            )
-            text = (telling >= FEWEST) & (common >= SHARE * telling)
-            unsure &= (text | ((words >= FEWEST) & (words >= WORDS * np.bincount(line))))[line]
+            unsure &= self._text(best, line)[line]
         numbers = np.flatnonzero(unsure)
         if not len(numbers):
             return {}
@@ -112,14 +109,23 @@ class Prior:
         alone = seen[row, number] * self._factor[number]
         first = np.searchsorted(row, np.arange(len(numbers)))
         now = best.copy()
-        for _ in range(LOOKS):
+        for _ in range(LOOKS):  # all at once, so that none has to wait for another
             likely = alone * self._beside(numbers[row], number, now, line, touching)
             highest = np.maximum.reduceat(likely, first)
             chosen = np.flatnonzero(likely == highest[row])[::-1]
             now[numbers[row[chosen]]] = number[chosen]  # of equal ones the first, as argmax has it
         result = np.zeros_like(seen)
-        result[row, number] = likely * (seen.sum(axis=1) / np.add.reduceat(likely, first))[row]
+        share = np.add.reduceat(seen[row, number], first) / np.add.reduceat(likely, first)
+        result[row, number] = likely * share[row]
         return dict(zip(numbers.tolist(), result))
+
+    def _text(self, best: Ints, line: Ints) -> Mask:
+        """Which lines are text, bool [lines]."""
+        telling, common, small, digits = (
+            np.bincount(line, which[best]) for which in (self._telling, self._common, self._small, self._digit)
+        )
+        words = (small >= FEWEST) & (small >= WORDS * np.bincount(line)) & (digits == 0)
+        return np.asarray(words | ((telling >= FEWEST) & (common >= SHARE * telling)))
 
     def _beside(self, place: Ints, number: Ints, now: Ints, line: Ints, touching: Mask) -> Floats:
         """What speaks for candidates, float32 [candidates]: for classes ``number`` in the ``place`` of characters, when

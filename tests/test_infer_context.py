@@ -10,13 +10,13 @@ import pytest
 
 from gen.charset import load_charset
 from gen.prose import Prose
-from infer.context import END, KINDS, PAIRS, UNKNOWN, attraction, kind_of
+from infer.context import END, KINDS, NEIGHBOURS, UNKNOWN, attraction, kind_of
 
 
 @pytest.mark.parametrize(
     ("chars", "kind"),
     [
-        ("一说㐀𠀀", "ideograph"), ("az", "small"), ("AZ", "capital"), ("09", "digit"), ("，。、？", "mark"), ("—…", "dash"),
+        ("一说㐀𠀀〇", "ideograph"), ("az", "small"), ("AZ", "capital"), ("09", "digit"), ("，。、？·", "mark"), ("—…", "dash"),
         ("（《“", "opening"), ("）》”", "closing"), (".,-(~", "ascii"), (" ", "blank"), ("°→Яあ㎆％", "other"),
     ],
 )  # fmt: skip
@@ -32,7 +32,7 @@ def test_the_pairs_are_those_of_made_up_prose() -> None:
     for place in np.random.default_rng(1).random(4000):
         pieces = np.concatenate([[END], kinds[prose.piece(float(place), 30)], [END]])  # a blank is -1, the last kind
         np.add.at(counts, (pieces[:-1], pieces[1:]), 1)
-    share, told = counts / counts.sum(), np.array(PAIRS) / 1e5
+    share, told = counts / counts.sum(), np.array(NEIGHBOURS) / 1e5
     assert abs(share - told).max() < 0.01
     assert (abs(share - told) < 0.2 * told + 5e-4).all()
 

@@ -58,6 +58,7 @@ def spread(line: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 STOP = {"°": 0.6, "。": 0.3}
+ALONE = np.zeros(1, bool)
 
 
 def test_a_text_ends_with_a_full_stop() -> None:
@@ -66,7 +67,21 @@ def test_a_text_ends_with_a_full_stop() -> None:
     assert read("auto", line) == read("text", line) == ["的是不了。"]
 
 
-@pytest.mark.parametrize("other", ["㐀㐁㐂㐃㐄㐅㐆", "龘靐齉爩", "的了㐀㐁㐂㐃㐄", "不了", "A1B2C3D4", "20261326", ""])
+@pytest.mark.parametrize(
+    "other",
+    [
+        "㐀㐁㐂㐃㐄㐅㐆",
+        "龘靐齉爩",
+        "的了㐀㐁㐂㐃㐄",
+        "不了",
+        "A1B2C3D4",
+        "20261326",
+        "",
+        "ab",
+        "abcDEFGH",
+        "a3f0bcd9e1f",
+    ],
+)
 def test_lines_that_are_no_text_are_left_as_they_were_seen(other: str) -> None:
     line = [*sure(other), STOP]
     assert read("auto", line) == read("none", line) == [f"{other}°"]
@@ -124,6 +139,13 @@ def test_other_readings_are_those_of_text() -> None:
     assert stop.chance + sum(chance for _, chance in stop.others) == pytest.approx(0.9)  # the rest is blank
 
 
+def test_what_may_be_anything_stays_unsure() -> None:
+    seen = np.full((1, CODEC.classes), 0.7 / CODEC.classes, np.float32)
+    seen[0, CODEC.characters.index("我")] = 0.3
+    rows = Prior(CODEC, "text").again(seen, np.zeros(1, np.int64), seen.argmax(axis=1), np.zeros(1, np.int64), ALONE)
+    assert rows[0].max() == rows[0].sum() == pytest.approx(0.3, rel=1e-3)
+
+
 def test_a_small_alphabet_tells_enough() -> None:
     allowed = np.zeros(CODEC.classes, bool)
     allowed[:500] = True
@@ -146,6 +168,10 @@ def test_a_small_alphabet_tells_enough() -> None:
         ("我們把書", {"带": 0.5, "帶": 0.4}, "來給老師", "帶"),
         ("我们把书", {"帶": 0.5, "带": 0.4}, "来给老师", "带"),
         ("的是", {"帶": 0.5, "带": 0.4}, "了不", "帶"),
+        ("我們的是", {"带": 0.5, "帶": 0.4}, "了不", "帶"),
+        ("卡尔", {"·": 0.5, "，": 0.05}, "马克思是不是", "·"),
+        ("他说—", {"―": 0.5, "—": 0.3, "一": 0.02}, "我们走的", "—"),
+        ("二", {"〇": 0.5, "O": 0.2, "0": 0.2}, "二六年的时候", "〇"),
     ],
 )
 def test_neighbours_and_script_tell(before: str, doubtful: dict[str, float], after: str, expected: str) -> None:
@@ -186,7 +212,7 @@ def test_what_is_not_sure_is_weighed_by_all_three(seed: int, hesitation: float) 
                 if script := script_of(char):
                     both = len([each for each in scripts if each]) + 2 * UNSEEN
                     row[number] *= (2 * (scripts.count(script) + UNSEEN) / both) ** POWER
-            rows[place] = row * chances[place].sum() / row.sum()
+            rows[place] = row * chances[place][chances[place] > SLIGHT].sum() / row.sum()
         now = [chars[rows[k].argmax()] if k in rows else now[k] for k in range(20)]
     for place, row in rows.items():
         np.testing.assert_allclose(found[place], row, rtol=1e-3, atol=1e-6)

@@ -99,7 +99,8 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     for name, tensor in here.items():
         if name not in there or (name not in per_class and there[name].shape != tensor.shape):
             raise UserError(
-                f"--init: its network and this run's differ in {name}: give the same model (see about in the weights)"
+                f"--init: its network and this run's differ in {name}: give the same model (see about in the weights); "
+                "only model.depths may be larger"
             )
     old, new = weights.codec, codec
     known = {char: k for k, char in enumerate(old.characters)}
