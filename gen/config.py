@@ -9,7 +9,7 @@ but the number of images decides what is drawn, and so enters the identity of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,7 +76,7 @@ class Corpus:
     length: Length = Field(default_factory=Length)
     repeats: Probability = 0.15
     runs: Probability = 0.35
-    fonts: Mapping[str, Count] = Field(default_factory=dict)
+    fonts: Mapping[str, Count] = field(default_factory=dict, hash=False)
 
     @model_validator(mode="after")
     def _check(self) -> Corpus:

@@ -96,3 +96,9 @@ def test_a_missing_file_lists_what_there_is() -> None:
 def test_values_merge_by_section() -> None:
     assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
     assert parse_set("a.b=[1, 2]") == {"a": {"b": [1, 2]}}
+
+
+def test_recipes_are_keys() -> None:
+    more = load_recipe(None, ["corpus.fonts.ukai=3"])
+    assert len({load_recipe(None), load_recipe(None, []), more}) == 2
+    assert more.corpus.fonts == {"ukai": 3}
