@@ -138,7 +138,6 @@ def describe(char: str) -> str:
     return f"{char!r} (U+{ord(char):04X})"
 
 
-@lru_cache(maxsize=MAX_CHARACTERS)
 def group_of(char: str) -> str:
     """Return which of GROUPS a character belongs to; 'uro' holds every other Han character of the BMP."""
     codepoint = ord(char)
@@ -149,17 +148,15 @@ def group_of(char: str) -> str:
     if 0x3400 <= codepoint <= 0x4DBF:
         return "ext-a"
     if 0x4E00 <= codepoint <= 0x9FFF or 0xF900 <= codepoint <= 0xFAFF:
-        try:
-            row = char.encode("gb2312")[0] - 0xA0
-        except UnicodeEncodeError:
-            return "uro"
-        return "gb2312-1" if row < 56 else "gb2312-2"  # level 1 fills the rows 16-55, level 2 56-87
+        first, second = _gb2312()
+        return "gb2312-1" if char in first else "gb2312-2" if char in second else "uro"
     return "symbol"
 
 
 def is_gb2312_hanzi(char: str) -> bool:
     """True for the 6,763 ideographs of GB2312."""
-    return group_of(char) in ("gb2312-1", "gb2312-2")
+    first, second = _gb2312()
+    return char in first or char in second
 
 
 def is_ideograph(char: str) -> bool:
@@ -169,22 +166,36 @@ def is_ideograph(char: str) -> bool:
 
 def is_frequent_big5(char: str) -> bool:
     """True for the 5,401 ideographs that Big5 calls frequently used."""
-    return is_ideograph(char) and 0xA4 <= _big5_row(char) <= 0xC6
+    return char in _big5()[0]
 
 
 def script_of(char: str) -> Literal["simplified", "traditional", ""]:
     """Which of the two ways of writing an ideograph belongs to, as far as GB2312 and Big5 tell; "" for both or none."""
-    simplified, traditional = is_gb2312_hanzi(char), is_ideograph(char) and _big5_row(char) > 0
-    if simplified == traditional:
-        return ""
-    return "simplified" if simplified else "traditional"
+    frequent, other = _big5()
+    if char in frequent or char in other:
+        return "" if is_gb2312_hanzi(char) else "traditional"
+    return "simplified" if is_gb2312_hanzi(char) else ""
 
 
-def _big5_row(char: str) -> int:
-    try:
-        return char.encode("big5")[0]
-    except UnicodeEncodeError:
-        return 0
+Levels = tuple[frozenset[str], frozenset[str]]
+
+
+@lru_cache(maxsize=1)
+def _gb2312() -> Levels:
+    """Level 1 and level 2 (GB 2312-80); whole tables, since to encode a charset takes longer than to read a line."""
+    return _table("gb2312", 0xB0A1, 0xD7F9), _table("gb2312", 0xD8A1, 0xF7FE)
+
+
+@lru_cache(maxsize=1)
+def _big5() -> Levels:
+    """The frequently used ideographs and the others (Big5, 1984)."""
+    return _table("big5", 0xA440, 0xC67E), _table("big5", 0xC940, 0xF9D5)
+
+
+def _table(codec: str, first: int, last: int) -> frozenset[str]:
+    columns = [*range(0x40, 0x7F), *range(0xA1, 0xFF)] if codec == "big5" else range(0xA1, 0xFF)
+    pairs = (row << 8 | column for row in range(first >> 8, (last >> 8) + 1) for column in columns)
+    return frozenset(b"".join(pair.to_bytes(2, "big") for pair in pairs if first <= pair <= last).decode(codec))
 
 
 def fold(text: str) -> str:

@@ -202,18 +202,18 @@ class Effects:
 
     @model_validator(mode="after")
     def _check(self) -> Effects:
-        for field in fields(self):
-            bounds: Any = getattr(field.default, "json_schema_extra", None)
-            low, high = getattr(self, field.name).range
+        for each in fields(self):
+            bounds: Any = getattr(each.default, "json_schema_extra", None)
+            low, high = getattr(self, each.name).range
             if low < bounds["least"] or high > bounds["most"]:
                 raise ValueError(
-                    f"{field.name}.range is [{low:g}, {high:g}], but must lie within "
+                    f"{each.name}.range is [{low:g}, {high:g}], but must lie within "
                     f"[{bounds['least']:g}, {bounds['most']:g}]"
                 )
         return self
 
 
-EFFECTS = tuple(field.name for field in fields(Effects))
+EFFECTS = tuple(each.name for each in fields(Effects))
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -42,10 +42,10 @@ TRUST = 0.8  # the rest of 1 is for all pairs alike, since real prose is not qui
 
 def kind_of(char: str) -> int:
     """The place of a character's kind in `KINDS`."""
-    name = _SIGNS.get(char, "other")
     if is_ideograph(char) or char == "〇":
-        name = "ideograph"
-    elif char.isascii() and char != " ":
+        return KINDS.index("ideograph")
+    name = _SIGNS.get(char, "other")
+    if char.isascii() and char != " ":
         name = "small" if char.islower() else "capital" if char.isupper() else "digit" if char.isdigit() else "ascii"
     return KINDS.index(name)
 

@@ -69,9 +69,9 @@ def frequency(char: str) -> float:
         return _KNOWN[char]
     if char.isascii():
         return ASCII
-    if not is_ideograph(char):
-        return SIGN
-    return EVERYDAY if group_of(char) == "gb2312-1" or is_frequent_big5(char) else RARE
+    if is_frequent_big5(char) or group_of(char) == "gb2312-1":
+        return EVERYDAY
+    return RARE if is_ideograph(char) else SIGN
 
 
 class Prior:
@@ -85,7 +85,7 @@ class Prior:
         self._script = np.array([SCRIPTS.index(script_of(char)) for char in codec.characters])
         common = {*MARKS, *COMMONEST}
         self._common = np.array([char in common for char in codec.characters])
-        self._telling = np.array([is_ideograph(char) for char in codec.characters]) | self._common
+        self._telling = (self._kind == KINDS.index("ideograph")) | self._common
         self._small, self._digit = (self._kind == KINDS.index(name) for name in ("small", "digit"))
         self._which = which
 

@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen import charset as module
-from gen.charset import GROUPS, PACKAGED, Charset, describe, fold, group_of, is_gb2312_hanzi, load_charset
+from gen.charset import (
+    GROUPS,
+    PACKAGED,
+    Charset,
+    describe,
+    fold,
+    group_of,
+    is_frequent_big5,
+    is_gb2312_hanzi,
+    is_ideograph,
+    load_charset,
+    script_of,
+)
 from gen.errors import UserError
 from tools import build_charset
 
@@ -198,6 +210,24 @@ def test_any_characters_survive_a_file(tmp_path_factory: pytest.TempPathFactory,
 def test_groups(char: str, group: str) -> None:
     assert group_of(char) == group
     assert is_gb2312_hanzi(char) == group.startswith("gb2312")
+
+
+def test_standards_are_those_of_the_codecs(full_charset: Charset) -> None:
+    def row(char: str, codec: str) -> int:
+        try:
+            return char.encode(codec)[0]
+        except UnicodeEncodeError:
+            return 0
+
+    for char in filter(is_ideograph, full_charset.chars):
+        simplified, traditional = row(char, "gb2312") > 0, row(char, "big5") >= 0xA4  # before it are symbols
+        if simplified:
+            assert group_of(char) == ("gb2312-1" if row(char, "gb2312") < 0xA0 + 56 else "gb2312-2")
+        assert is_gb2312_hanzi(char) == simplified
+        assert is_frequent_big5(char) == (0xA4 <= row(char, "big5") <= 0xC6)
+        expected = "" if simplified == traditional else "simplified" if simplified else "traditional"
+        assert script_of(char) == expected
+    assert [script_of(char) for char in "体體人㐀,"] == ["simplified", "traditional", "", "", ""]
 
 
 def test_fold_is_the_table_and_nothing_more() -> None:

@@ -20,6 +20,7 @@ import pytest
 from small_set import ROOT, contents, drafts, flags, start
 
 N = ["--n", "300", "--seed", "3"]
+MANY = ["--n", "2k", "--seed", "3"]  # enough that six kills do not outlive the run
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
 
@@ -56,15 +57,23 @@ def until(process: subprocess.Popen[str], out: Path, shards: int) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a run that nobody disturbs, and how long it took."""
-    folder = tmp_path_factory.mktemp("whole")
-    process = start(["--out", str(folder / "out"), *flags(folder), *N])
+def undisturbed(folder: Path, size: list[str], made: str) -> dict[str, bytes]:
+    """The files of a run that nobody disturbs."""
+    process = start(["--out", str(folder / "out"), *flags(folder), *size])
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "Made 700 images" in out
+    assert f"Made {made} images" in out
     return contents(folder / "out")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return undisturbed(tmp_path_factory.mktemp("whole"), N, "700")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return undisturbed(tmp_path_factory.mktemp("large"), MANY, "2,400")
 
 
 @pytest.fixture
@@ -112,10 +121,11 @@ def test_killed_and_started_again_gives_the_same_bytes(
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_at_many_moments(arguments: list[str], tmp_path: Path, whole: dict[str, bytes], seed: int) -> None:
+def test_killed_at_many_moments(tmp_path: Path, large: dict[str, bytes], seed: int) -> None:
+    arguments = ["--out", str(tmp_path / "out"), *flags(tmp_path), *MANY]
     hits = kill_and_go_on(arguments, tmp_path / "out", 6, seed=100 + seed)
     assert hits >= 3
-    assert contents(tmp_path / "out") == whole
+    assert contents(tmp_path / "out") == large
     assert drafts(tmp_path / "out") == []
 
 
