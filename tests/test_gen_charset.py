@@ -227,7 +227,7 @@ def test_standards_are_those_of_the_codecs(full_charset: Charset) -> None:
         assert is_frequent_big5(char) == (0xA4 <= row(char, "big5") <= 0xC6)
         expected = "" if simplified == traditional else "simplified" if simplified else "traditional"
         assert script_of(char) == expected
-    assert [script_of(char) for char in "体體人㐀,"] == ["simplified", "traditional", "", "", ""]
+    assert [script_of(char) for char in "们們人㐀,"] == ["simplified", "traditional", "", "", ""]
 
 
 def test_fold_is_the_table_and_nothing_more() -> None:
