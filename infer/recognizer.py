@@ -98,13 +98,14 @@ class Recognizer:
         threads that read batches at the same time; ``batch_size``: lines in one at most; ``most_pixels``: of an image.
         Raises `UserError`.
         """
-        opened: dict[tuple[str, str | None], Backend] = {}
+        opened: list[tuple[str, Backend]] = []
 
         def open_(path: str | os.PathLike[str], direction: str | None) -> Backend:
-            key = os.fspath(path), direction
-            if key not in opened:
-                opened[key] = open_backend(Path(path), device, charset, direction)
-            return opened[key]
+            for name, backend in opened:
+                if name == os.fspath(path) and (direction is None or direction in backend.directions):
+                    return backend
+            opened.append((os.fspath(path), open_backend(Path(path), device, charset, direction)))
+            return opened[-1][1]
 
         backends: dict[str, Backend] = {}
         if weights is not None:

@@ -21,7 +21,7 @@ from gen.sample import Recipe, render
 from gen.stream import Stream
 from infer import ImageError, Reading, Recognizer
 from infer.export import export
-from infer.recognizer import EXACT, LONGEST
+from infer.recognizer import EXACT, LONGEST, PACKAGED
 from tests.infer_weights import make_weights
 from train.checkpoint import load_weights
 from train.image import pad_batch
@@ -219,6 +219,11 @@ def test_weights_of_one_direction(tmp_path: Path, folder: Path, monkeypatch: pyt
         Recognizer.load()
     with pytest.raises(UserError, match="none of auto"):
         one.read(mixed(2), "diagonal")  # type: ignore[arg-type]
+
+
+def test_a_file_for_both_directions_is_opened_once() -> None:
+    backends = Recognizer.load(horizontal=PACKAGED, vertical=PACKAGED).backends
+    assert backends["horizontal"] is backends["vertical"]
 
 
 def test_unknown_weights(tmp_path: Path) -> None:
