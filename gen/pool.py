@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from gen.charset import Charset, group_of, is_ideograph
+from gen.charset import Charset, group_of
 from gen.stream import Stream
 from gen.text import SPACE, tidy
 
@@ -69,8 +69,8 @@ class Pool:
             inside = (groups == group) & (self.count > 0)
             weight[inside] = share / max(1, int(inside.sum()))
         self.common = np.cumsum(weight)
-        ideographs = np.array([is_ideograph(char) for char in charset.chars])
-        self.signs = np.flatnonzero((self.count > 0) & ~ideographs).astype(np.int32)
+        signs = np.isin(groups, ("everyday", "ascii", "symbol"))
+        self.signs = np.flatnonzero((self.count > 0) & signs).astype(np.int32)
         index = charset.index
         kinds = ("0123456789", "0123456789.,-%", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
         known = [[index[char] for char in kind if char in index] for kind in kinds]

@@ -18,10 +18,14 @@ KINDS = (
 )  # fmt: skip
 END = 0  # of a line, either one
 UNKNOWN = len(KINDS)  # beside which all kinds are as often as anywhere
-SIGNS = {
-    "，。、：；？！·": "mark", "—…": "dash", "“‘（《「『【〈": "opening", "”’）》」』】〉": "closing", " ": "blank",
-}  # fmt: skip
-_SIGNS = {char: name for chars, name in SIGNS.items() for char in chars}
+_SIGNS = {
+    "mark": "，。、：；？！·",
+    "dash": "—…",
+    "opening": "“‘（《「『【〈",
+    "closing": "”’）》」』】〉",
+    "blank": " ",
+}
+_NAMES = {char: name for name, chars in _SIGNS.items() for char in chars}
 # Of about 100,000 pairs of neighbours in the made-up prose of `gen.prose` how many are of which kinds, by the first's.
 NEIGHBOURS = (
     (0, 2023, 272, 127, 302, 93, 17, 165, 21, 172, 0, 40),  # end
@@ -44,7 +48,7 @@ def kind_of(char: str) -> int:
     """The place of a character's kind in `KINDS`."""
     if is_ideograph(char) or char == "〇":
         return KINDS.index("ideograph")
-    name = _SIGNS.get(char, "other")
+    name = _NAMES.get(char, "other")
     if char.isascii() and char != " ":
         name = "small" if char.islower() else "capital" if char.isupper() else "digit" if char.isdigit() else "ascii"
     return KINDS.index(name)

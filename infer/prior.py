@@ -96,8 +96,8 @@ class Prior:
         class there, and ``line``, the line that it stands in; int64 [characters] each. ``touching``, bool [characters]:
         whether no frame is between it and the one before, with which it may be one. What is blank stays so.
         """
-        chance = chances[at, best]
-        unsure = (chance > SLIGHT) & (chance < SURE)
+        top = chances[at, best]
+        unsure = (top > SLIGHT) & (top < SURE)
         if self._which == "auto" and unsure.any():
             unsure &= self._text(best, line)[line]
         numbers = np.flatnonzero(unsure)
@@ -106,7 +106,8 @@ class Prior:
         seen = chances[at[numbers]]
         flat = np.flatnonzero(seen.ravel() > SLIGHT)  # the candidates, those of a character side by side
         row, number = np.divmod(flat, seen.shape[1])
-        alone = seen[row, number] * self._factor[number]
+        chance = seen[row, number]
+        alone = chance * self._factor[number]
         first = np.searchsorted(row, np.arange(len(numbers)))
         now = best.copy()
         for _ in range(LOOKS):  # all at once, so that none has to wait for another
@@ -115,7 +116,7 @@ class Prior:
             chosen = np.flatnonzero(likely == highest[row])[::-1]
             now[numbers[row[chosen]]] = number[chosen]  # of equal ones the first, as argmax has it
         result = np.zeros_like(seen)
-        share = np.add.reduceat(seen[row, number], first) / np.add.reduceat(likely, first)
+        share = np.add.reduceat(chance, first) / np.add.reduceat(likely, first)
         result[row, number] = likely * share[row]
         return dict(zip(numbers.tolist(), result))
 

@@ -139,14 +139,15 @@ def _grown(old: Net, net: Net) -> dict[str, torch.Tensor]:
     before, now = parts(old.config.depths), parts(net.config.depths)
     if before == now or not set(before) <= set(now):
         return there
-    moved = {f"backbone.{k}": f"backbone.{now.index(part)}" for k, part in enumerate(before)}
-    kept = tuple(f"{name}." for name in moved.values())
-    added = {name: tensor for name, tensor in net.state_dict().items() if name.startswith("backbone.")}
-    added = {name: tensor for name, tensor in added.items() if not name.startswith(kept)}
+    added = tuple(f"backbone.{k}." for k, part in enumerate(now) if part not in before)
+    result = {name: tensor for name, tensor in net.state_dict().items() if name.startswith(added)}
     for name, tensor in there.items():
-        part = ".".join(name.split(".")[:2])
-        added[name.replace(part, moved.get(part, part), 1)] = tensor
-    return added
+        module, _, rest = name.partition(".")
+        if module == "backbone":
+            place, _, rest = rest.partition(".")
+            name = f"backbone.{now.index(before[int(place)])}.{rest}"
+        result[name] = tensor
+    return result
 
 
 def check_fresh(net: Net, config: TrainConfig) -> None:
