@@ -30,8 +30,8 @@ from train.config import Stage, TrainConfig, load_config
 
 # What the machine's image has of what gen and train import (its documentation, 2026-11).
 THERE = {
-    "PIL", "absl", "cv2", "filelock", "fontTools", "fsspec", "google", "llvmlite", "numba", "numpy", "rapidfuzz",
-    "tensorboard", "torch", "tqdm", "urllib3", "yaml",
+    "PIL", "absl", "cv2", "filelock", "fontTools", "fsspec", "google", "llvmlite", "ml_dtypes", "numba", "numpy", "onnx",
+    "rapidfuzz", "tensorboard", "torch", "tqdm", "urllib3", "yaml",
 }  # fmt: skip
 TORCH = {
     "_distutils_hack",
@@ -174,7 +174,7 @@ def test_what_comes_back_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_all_that_is_imported_is_carried_or_there() -> None:
     code = (
-        "import json, sys, sysconfig; from pathlib import Path; import train.cli, train.evaluate, tools.gpu_state\n"
+        "import json, sys, sysconfig; from pathlib import Path; import train.cli, train.evaluate, train.packed, onnx, tools.gpu_state\n"
         "sys.modules['botocore'] = None\n"  # TensorBoard takes it where it is, and does without
         "from torch.utils.tensorboard import SummaryWriter\n"
         "site = sysconfig.get_paths()['purelib']\n"

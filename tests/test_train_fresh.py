@@ -9,6 +9,7 @@ import torch
 from small_set import CHARS
 from train_runs import CONFIG, assert_equal, flags, state
 
+from train.checkpoint import load
 from train.cli import main
 
 FIRST = "\n".join(line for line in CONFIG.splitlines() if "name: full" not in line)
@@ -68,3 +69,14 @@ def test_a_share_of_the_first_parameters_is_kept(
             torch.testing.assert_close(written[name].float(), middle, rtol=1e-3, atol=1e-3)
     assert main(flags(tmp_path, "none", config=config)) == 2
     assert "learning.keep_origin is about the parameters of --init" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", [[], ["--set", "model.widths=[8, 8, 16, 24]"]])
+def test_the_network_is_that_of_the_weights_where_nothing_else_is_said(
+    base: Path, tmp_path: Path, said: list[str]
+) -> None:
+    config = "\n".join(line for line in FIRST.splitlines() if not line.startswith("model:"))
+    more = ["--init", str(base), "--set", "data.val=0", "--steps", "1", *said]
+    assert main([*flags(tmp_path, config=config), *more]) == 0
+    before, after = (load(path)["model"] for path in (base, tmp_path / "run/last.pt"))
+    assert after == {**before, **({"widths": [8, 8, 16, 24]} if said else {})}

@@ -45,7 +45,8 @@ def open_for(pip_fonts: tuple[Font, ...], cache: Path) -> Callable[[str], Recipe
 def make(chars: str, seed: int = 0, space: bool = False, **changes: object) -> tuple[Net, Codec]:
     torch.manual_seed(seed)
     codec = Codec(Charset(chars), space)
-    config = LiteConfig(widths=(4, 4, 4, 4), dim=DIM, space=space, **{"depths": (0, 1, 0, 0), **changes})  # type: ignore[arg-type]
+    sizes = {"widths": (4, 4, 4, 4), "depths": (0, 1, 0, 0), **changes}
+    config = LiteConfig(dim=DIM, space=space, **sizes)  # type: ignore[arg-type]
     return build(config, codec.classes), codec
 
 
@@ -160,13 +161,13 @@ def test_the_space_is_a_class_like_others(chars: str, open_for: Callable[[str], 
 
 @pytest.mark.parametrize(
     "change",
-    [{"neck": "gru"}, {"widths": (4, 4, 4, 8)}, {"depths": (0, 0, 2, 0)}, {"depths": (0, 0, 0, 0)}, {"dim": 16}],
+    [{"neck": "gru"}, {"widths": (4, 4, 8, 4)}, {"depths": (0, 0, 2, 0)}, {"depths": (0, 0, 0, 0)}, {"dim": 16}],
 )
 def test_another_network_is_refused(change: dict[str, object]) -> None:
     """Whole: nothing of it is taken over."""
-    old, codec = make("天地人")
+    old, codec = make("天地人", widths=(4, 4, 12, 4))
     torch.manual_seed(2)
-    sizes = {"widths": (4, 4, 4, 4), "depths": (0, 1, 0, 0), "dim": DIM, **change}
+    sizes = {"widths": (4, 4, 12, 4), "depths": (0, 1, 0, 0), "dim": DIM, **change}
     net = build(LiteConfig(**sizes), 3)  # type: ignore[arg-type]
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with pytest.raises(UserError, match=r"--init: its network and this run's differ in \S+"):
@@ -174,14 +175,15 @@ def test_another_network_is_refused(change: dict[str, object]) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
-@pytest.mark.parametrize("depths", [(0, 2, 0, 0), (1, 1, 0, 2), (2, 3, 1, 1)])
-def test_a_deeper_network_begins_as_the_one_it_grew_from(depths: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("depths", [(0, 1, 0, 0), (0, 2, 0, 0), (1, 1, 0, 2), (2, 3, 1, 1)])
+@pytest.mark.parametrize("widths", [(4, 4, 4, 4), (4, 4, 8, 12), (8, 12, 8, 4)])
+def test_a_larger_network_begins_as_the_one_it_grew_from(depths: tuple[int, ...], widths: tuple[int, ...]) -> None:
     old, codec = make("天地人")
     for module in old.modules():  # as after some training
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
-    net, _ = make("天地人", seed=3, depths=depths)
+    net, _ = make("天地人", seed=3, depths=depths, widths=widths)
     assert start_from_weights(net, codec, weights(old, codec), no_recipe) == []
     x = torch.rand(2, 1, 32, 64)
     for there, here in zip(old.eval()(x), net.eval()(x)):

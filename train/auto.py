@@ -169,7 +169,7 @@ def explain(measured: Measured, steps: int) -> str:
 def measure_net(world: World, net: Net, learning: Learning, classes: int, lines: int) -> Measured:
     """`measure` with steps of a network on ``lines`` lines a process; nothing of the network is changed."""
     alone = replace(world, rank=0, size=1, local_rank=0, local_size=1, places=())
-    learner = Learner(copy.deepcopy(net), replace(learning, compile=False), alone, seed=0)
+    learner = Learner(copy.deepcopy(net), learning, alone, seed=0)
     batch, stage = noise(lines, classes).to(world.device), Stage(name="noise", lines=1)
     return measure(world, parameter_count(net), lambda: learner.step(batch, stage, 1, 0, 0))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _together(args: argparse.Namespace) -> int:
     try:
-        config = _config(args)
+        config = configured(args)
         with joined(args.device, config.comm.patience_s) as world, world.doing("the start, or the start of a stage"):
             return train(args, config, world)
     except Lost as error:
@@ -183,10 +183,21 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _config(args: argparse.Namespace) -> TrainConfig:
+def configured(args: argparse.Namespace) -> TrainConfig:
+    """The run's settings; what neither the file nor ``--set`` says of the network is as in the weights of ``--init``.
+    Raises `UserError`."""
     name = args.config or ("train-gpu" if device_kind(args.device) == "cuda" else "train-cpu")
     sets = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
-    return load_config(name, sets)
+    model = None
+    if args.init:
+        with suppress(UserError):  # told when the weights are needed: not by a run that goes on from its checkpoint
+            model = getattr(_init(args).net, "config", None)
+    return load_config(name, sets, model)
+
+
+def _init(args: argparse.Namespace) -> checkpoint.Weights:
+    charset = load_charset(args.init_charset) if args.init_charset else None
+    return checkpoint.load_weights(args.init, charset, args.direction)
 
 
 def _given(args: argparse.Namespace, config: TrainConfig) -> Given:
@@ -219,8 +230,7 @@ def _first_parameters(args: argparse.Namespace, setting: Setting, net: Any, sour
         return glyph_recipe(sources, codec, setting.given.ingredients, processors())
 
     if args.init:
-        charset = load_charset(args.init_charset) if args.init_charset else None
-        weights = checkpoint.load_weights(args.init, charset, args.direction)
+        weights = _init(args)
         setting.about["init"] = {"path": Path(args.init).name, **weights.about}
         return [f"starting from {args.init}", *start_from_weights(net, codec, weights, recipe)]
     if config.model.kind == "lite" and config.learning.start == "glyphs":

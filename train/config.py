@@ -9,6 +9,7 @@ decides: the whole class matrix on a GPU, sampled classes on a CPU; bf16 where t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
@@ -97,7 +98,6 @@ class Learning:
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.02
     clip: Annotated[float, Field(gt=0)] = 5.0  # norm of all gradients
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: none
-    compile: bool = False
     keep_origin: Share = 0.0  # share of the parameters of --init that stays in the weights, see `train.optim.Average`
     start: Literal["glyphs", "random"] = "glyphs"  # of the class matrix
 
@@ -157,6 +157,8 @@ class TrainConfig:
 _ADAPTER: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 
 
-def load_config(name: str | None, sets: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of a YAML file (None: the defaults), with ``--set`` values laid over it."""
-    return load(_ADAPTER, TrainConfig(), name, sets, {"comm": "strategy"})
+def load_config(name: str | None, sets: Sequence[str] = (), model: Lite | Crnn | None = None) -> TrainConfig:
+    """The configuration of a YAML file (None: the defaults), with ``--set`` values laid over it; ``model``: the network
+    where neither says another."""
+    defaults = TrainConfig() if model is None else replace(TrainConfig(), model=model)
+    return load(_ADAPTER, defaults, name, sets, {"comm": "strategy"})

@@ -168,7 +168,7 @@ class Loop:
             waited = time.perf_counter() - begin
             with world.doing(f"step {self.step + 1}, its gradients"):
                 loss, norm, lr = self.learner.step(
-                    batch.to(world.device), leg.stage, leg.last - leg.first, self.step - leg.first, self.step
+                    batch, leg.stage, leg.last - leg.first, self.step - leg.first, self.step
                 )
             if not comm.apart:
                 self._settle()

@@ -34,6 +34,15 @@ class Classes:
     chosen: Tensor | None = None
     correction: Tensor | None = None
 
+    def to(self, device: torch.device) -> Classes:
+        """The same on a device."""
+        if self.chosen is None or self.correction is None:
+            return self
+        pair = self.chosen, self.correction
+        if device.type == "cuda":  # a copy from other memory waits for what the device does before it
+            pair = self.chosen.pin_memory(), self.correction.pin_memory()
+        return Classes(*(tensor.to(device, non_blocking=True) for tensor in pair))
+
     def local(self, labels: Tensor) -> Tensor:
         """Where classes (from 0) stand among the chosen ones."""
         return labels if self.chosen is None else torch.searchsorted(self.chosen, labels)

@@ -34,7 +34,7 @@ def best_precision(device: torch.device) -> Precision:
 
 
 class Objective(nn.Module):
-    """The loss of a batch as one module, so that DDP and the compiler see all of it."""
+    """The loss of a batch as one module, so that DDP sees all of it."""
 
     def __init__(self, net: Net, precision: Precision) -> None:
         super().__init__()
@@ -66,12 +66,12 @@ class Learner:
             torch.set_float32_matmul_precision("high")
         self.negatives = learning.negatives if learning.negatives is not None else (0 if cuda else NEGATIVES)
         self.comm = strategy(chosen or Chosen(), world, self.net, self.optimizer)
-        module = self.comm.wrap(Objective(self.net, self.precision), self.scaler.is_enabled())
-        self.objective = torch.compile(module, dynamic=True) if learning.compile else module
+        self.objective = self.comm.wrap(Objective(self.net, self.precision), self.scaler.is_enabled())
 
     def step(self, batch: Batch, stage: Stage, steps: int, step: int, seed_step: int) -> tuple[Tensor, Tensor, float]:
         """Learn from a batch: step ``step`` of a stage of ``steps``. Loss and gradient norm (still on the device, so
-        that the next batch need not wait for them), and the learning rate."""
+        that the next batch need not wait for them), and the learning rate. The batch is moved to the device here: what
+        its labels decide is decided before, so that a GPU need not be waited for."""
         self.net.train()
         if stage.learn == "new":  # other means and variances would change how known characters are read
             for module in self.net.modules():
@@ -81,7 +81,7 @@ class Learner:
         classes = Classes()
         if isinstance(self.net, Lite):
             classes = sample_classes(batch.labels - 1, len(self.net.matrix), self.negatives, self.seed, seed_step)
-        loss = self.objective(stage.loss, batch, classes)
+        loss = self.objective(stage.loss, batch.to(self.world.device), classes.to(self.world.device))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)

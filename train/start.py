@@ -131,22 +131,37 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
 
 
 def _grown(old: Net, net: Net) -> dict[str, torch.Tensor]:
-    """The parameters of a network under the names that they have in another one, which may have more blocks: those
-    are as they are in the other one."""
+    """The parameters of a network under the names, and in the shapes, that they have in another one, which may have
+    more blocks and wider ones and reads the same: its new blocks are as it has them, which is skip connections; its new
+    channels too, but nothing that was there before looks at them yet."""
     there = old.state_dict()
     if not isinstance(old, Lite) or not isinstance(net, Lite):
         return there
     before, now = parts(old.config.depths), parts(net.config.depths)
-    if before == now or not set(before) <= set(now):
+    if not set(before) <= set(now) or old.config.dim != net.config.dim:
         return there
+    here = net.state_dict()
     added = tuple(f"backbone.{k}." for k, part in enumerate(now) if part not in before)
-    result = {name: tensor for name, tensor in net.state_dict().items() if name.startswith(added)}
+    result = {name: tensor for name, tensor in here.items() if name.startswith(added)}
     for name, tensor in there.items():
         module, _, rest = name.partition(".")
         if module == "backbone":
             place, _, rest = rest.partition(".")
             name = f"backbone.{now.index(before[int(place)])}.{rest}"
-        result[name] = tensor
+        plain = name != "matrix" and (module != "neck" or old.config.neck == net.config.neck == "conv")
+        result[name] = _widened(tensor, here[name]) if plain else tensor
+    return result
+
+
+def _widened(tensor: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+    """A tensor with more outputs and inputs as ``to`` has them, where it is not smaller: outputs that it had take
+    nothing from new inputs."""
+    if tensor.ndim != to.ndim or any(old > new for old, new in zip(tensor.shape, to.shape)):
+        return tensor
+    result = to.clone()
+    if tensor.ndim > 1:
+        result[: len(tensor)] = 0
+    result[tuple(map(slice, tensor.shape))] = tensor
     return result
 
 
