@@ -85,7 +85,7 @@ def start_from_glyphs(net: Net, codec: Codec, recipe: Recipe, seed: int) -> int:
 def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callable[[], Recipe]) -> list[str]:
     """Take over parameters by name, and rows of the class matrix by character; what is to be told about it.
 
-    Blocks that only the new network has begin as skip connections, so that it reads as the old one did. Rows of
+    Blocks and channels that only the new network has change nothing at first: it reads as the old one did. Rows of
     characters that the weights do not know are made from their glyphs in the recipe, as the known ones' rows follow
     from theirs. Raises `UserError` when the networks differ otherwise.
     """
@@ -100,7 +100,7 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
         if name not in there or (name not in per_class and there[name].shape != tensor.shape):
             raise UserError(
                 f"--init: its network and this run's differ in {name}: give the same model (see about in the weights); "
-                "only model.depths may be larger"
+                "only model.depths and model.widths may be larger"
             )
     old, new = weights.codec, codec
     known = {char: k for k, char in enumerate(old.characters)}
