@@ -88,6 +88,20 @@ def test_lines_that_are_no_text_are_left_as_they_were_seen(other: str) -> None:
     assert read("text", line) == [f"{other}。"]
 
 
+@pytest.mark.parametrize("which", ["auto", "text"])
+@pytest.mark.parametrize("other", ["㐀㐁㐂㐃㐄㐅㐆", "", "的是不了"])
+def test_small_ideographs_are_annotations_in_no_line(which: str, other: str) -> None:
+    for char, read_as in (({"㆖": 0.5, "上": 0.4}, "上"), ({"㆖": 0.95, "上": 0.05}, "㆖"), ({"㆖": 0.8}, "㆖")):
+        assert read(which, [*sure(other), char]) == [other + read_as]
+        assert read("none", [*sure(other), char]) == [f"{other}㆖"]
+
+
+def test_a_column_of_stems() -> None:
+    column = [SAMPLES / "vertical-0.png"]
+    assert Recognizer.load(prior="none").read(column)[0].text == "甲㆚㆛㆜戊己庚辛壬癸"
+    assert Recognizer.load().read(column)[0].text == "甲乙丙丁戊己庚辛壬癸"
+
+
 def test_words_are_text() -> None:
     for word, which in (("pytn", "o"), ("PYTN", "O"), ("pyABCD", "O")):
         line = spread([*sure(word[:3]), {"O": 0.5, "o": 0.4}, *sure(word[3:])])

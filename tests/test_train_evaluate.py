@@ -225,9 +225,10 @@ def test_the_packaged_weights_are_judged_when_none_are_given(shards: Path, tmp_p
     assert evaluate.EXACT == recognizer.EXACT  # `train` may not ask `infer`
     flags = ["--data", str(shards), "--direction", "horizontal", "--num", "20", "--json", str(tmp_path / "a.json")]
     assert evaluate.main(flags) == 0
-    found = json.loads((tmp_path / "a.json").read_bytes())
+    assert evaluate.main([*flags[:-1], str(tmp_path / "b.json"), "--weight-path", str(evaluate.EXACT)]) == 0
+    found, named = (json.loads((tmp_path / name).read_bytes()) for name in ("a.json", "b.json"))
     assert found["lines"] == 20
-    assert found["char_accuracy"] > 0.5  # they can read 一二三
+    assert found == {**named, "lines_per_s": found["lines_per_s"]}
 
 
 def test_without_packaged_weights_it_says_so(
