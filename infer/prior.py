@@ -11,7 +11,7 @@ multiplied with these (Saerens et al. 2002): with those of the characters, of th
 network is sure of stays. Neighbours are looked at as they were read, and once more as they then are.
 Whether a line is text at all its ideographs and marks tell, many of which are then common ones, or many small letters;
 all other lines are left as the network saw them, but for marks of annotation: ㆒ and ㆖ are small 一 and 上, and hardly
-ever written, so that little is left of their chances in any line.
+ever written, so that little is left of their chances in any line, unless the network is sure.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Prior:
         self._which = which
 
     def again(self, chances: Floats, at: Ints, best: Ints, line: Ints, touching: Mask) -> dict[int, Floats]:
-        """Chances as they are in a text, float32 [classes], by number of the character; of those that are sure, none.
+        """Chances as they are in a text, float32 [classes], by number of the character; of those that are sure none,
+        of lines that are no text those of annotations alone.
 
         ``chances`` [N, classes] are of frames. For each character: ``at``, which frame speaks for it, ``best``, its
         class there, and ``line``, the line that it stands in; int64 [characters] each. ``touching``, bool [characters]:

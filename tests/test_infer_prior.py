@@ -90,7 +90,7 @@ def test_lines_that_are_no_text_are_left_as_they_were_seen(other: str) -> None:
 
 @pytest.mark.parametrize("which", ["auto", "text"])
 @pytest.mark.parametrize("other", ["㐀㐁㐂㐃㐄㐅㐆", "", "的是不了"])
-def test_small_ideographs_are_annotations_in_no_line(which: str, other: str) -> None:
+def test_unless_it_is_sure_small_ideographs_are_no_annotations(which: str, other: str) -> None:
     for char, read_as in (({"㆖": 0.5, "上": 0.4}, "上"), ({"㆖": 0.95, "上": 0.05}, "㆖"), ({"㆖": 0.8}, "㆖")):
         assert read(which, [*sure(other), char]) == [other + read_as]
         assert read("none", [*sure(other), char]) == [f"{other}㆖"]

@@ -229,6 +229,7 @@ def test_the_packaged_weights_are_judged_when_none_are_given(shards: Path, tmp_p
     found, named = (json.loads((tmp_path / name).read_bytes()) for name in ("a.json", "b.json"))
     assert found["lines"] == 20
     assert found == {**named, "lines_per_s": found["lines_per_s"]}
+    assert found["char_accuracy"] > 0.3  # one in 43 by chance; alone they take ㆒ for 一 here
 
 
 def test_without_packaged_weights_it_says_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,14 @@ def test_the_network_is_that_of_the_weights_where_nothing_else_is_said(
     assert main([*flags(tmp_path, config=config), *more]) == 0
     before, after = (load(path)["model"] for path in (base, tmp_path / "run/last.pt"))
     assert after == {**before, **({"widths": [8, 8, 16, 24]} if said else {})}
+
+
+def test_a_run_goes_on_in_its_network_whatever_became_of_the_weights(base: Path, tmp_path: Path) -> None:
+    config = "\n".join(line for line in FIRST.splitlines() if not line.startswith("model:"))
+    shutil.copy(base, tmp_path / "w.pt")
+    more = ["--init", str(tmp_path / "w.pt"), "--set", "data.val=0", "--steps"]
+    assert main([*flags(tmp_path, config=config), *more, "1"]) == 0
+    (tmp_path / "w.pt").unlink()
+    assert main([*flags(tmp_path, config=config), *more, "2"]) == 0
+    assert main([*flags(tmp_path, config=config), "--set", "data.val=0", "--steps", "3"]) == 0
+    assert load(tmp_path / "run/last.pt")["step"] == 3

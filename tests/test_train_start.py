@@ -183,6 +183,8 @@ def test_a_larger_network_begins_as_the_one_it_grew_from(depths: tuple[int, ...]
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+        if isinstance(module, torch.nn.Conv1d):
+            torch.nn.init.normal_(module.weight)
     net, _ = make("天地人", seed=3, depths=depths, widths=widths)
     assert start_from_weights(net, codec, weights(old, codec), no_recipe) == []
     x = torch.rand(2, 1, 32, 64)

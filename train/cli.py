@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from gen import command, paths
 from gen.charset import load_charset
@@ -29,7 +30,7 @@ from gen.stream import DIRECTIONS
 from train import checkpoint
 from train.auto import measure_net, settle
 from train.codec import Codec
-from train.config import Crnn, TrainConfig, load_config
+from train.config import Crnn, Lite, TrainConfig, load_config
 from train.dist import Lost, World, device_kind, joined, tell_once
 from train.given import Given, common_charset, open_agreed, parse_place
 from train.image import ImageSpec
@@ -62,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add("--direction", choices=DIRECTIONS, help="train on lines of one direction only (default: all there are)")
     add("--steps", metavar="N", help="stop after step N of the whole run (default: the end of the stages)")
     add("--seed", type=int, metavar="S", help="of everything random (default: the configuration's)")
-    add("--init", metavar="W", help="start from these weights; new characters start from their glyphs")
+    add("--init", metavar="W", help="start from these weights, in their network; new characters from their glyphs")
     add("--init-charset", metavar="FILE", help="what a checkpoint of the older project in --init was trained with")
     add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     add("--skip-bad-shards", type=_count, default=0, metavar="N", help="go on without up to N bad shards")
@@ -184,15 +185,22 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def configured(args: argparse.Namespace) -> TrainConfig:
-    """The run's settings; what neither the file nor ``--set`` says of the network is as in the weights of ``--init``.
-    Raises `UserError`."""
+    """The run's settings. What neither the file nor ``--set`` says of the network is as in the checkpoint that the run
+    goes on from, else as in the weights of ``--init``. Raises `UserError`."""
     name = args.config or ("train-gpu" if device_kind(args.device) == "cuda" else "train-cpu")
     sets = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
-    model = None
-    if args.init:
-        with suppress(UserError):  # told when the weights are needed: not by a run that goes on from its checkpoint
-            model = getattr(_init(args).net, "config", None)
-    return load_config(name, sets, model)
+    return load_config(name, sets, _network(args))
+
+
+def _network(args: argparse.Namespace) -> Lite | Crnn | None:
+    out = Path(args.out).expanduser()
+    with suppress(UserError, ValidationError):  # what is wrong with a file is told when it is needed
+        for name in (checkpoint.LAST, checkpoint.PREVIOUS):
+            if (out / name).exists():
+                return checkpoint.MODEL.validate_python(checkpoint.load(out / name).get("model"))
+        if args.init:
+            return getattr(_init(args).net, "config", None)
+    return None
 
 
 def _init(args: argparse.Namespace) -> checkpoint.Weights:
