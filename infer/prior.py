@@ -107,8 +107,9 @@ class Prior:
         if self._which == "auto" and unsure.any():
             text = self._text(best, line)[line]
             for number in np.flatnonzero(unsure & ~text & self._annotation[best]).tolist():
-                rarer = chances[at[number]] * np.where(self._annotation, np.float32(LEFT), np.float32(1))
-                result[number] = rarer * (chances[at[number]].sum() / rarer.sum())
+                seen = chances[at[number]]
+                rarer = np.where(self._annotation, seen * np.float32(LEFT), seen)
+                result[number] = rarer * (seen.sum() / rarer.sum())
             unsure &= text
         numbers = np.flatnonzero(unsure)
         return result | self._in_text(numbers, chances, at, best, line, touching) if len(numbers) else result

@@ -92,3 +92,6 @@ def test_a_run_goes_on_in_its_network_whatever_became_of_the_weights(base: Path,
     assert main([*flags(tmp_path, config=config), *more, "2"]) == 0
     assert main([*flags(tmp_path, config=config), "--set", "data.val=0", "--steps", "3"]) == 0
     assert load(tmp_path / "run/last.pt")["step"] == 3
+    (tmp_path / "run/last.pt").write_bytes(b"damaged")
+    assert main([*flags(tmp_path, config=config), "--set", "data.val=0", "--steps", "4"]) == 0
+    assert load(tmp_path / "run/last.pt")["step"] == 4

@@ -194,12 +194,11 @@ def configured(args: argparse.Namespace) -> TrainConfig:
 
 def _network(args: argparse.Namespace) -> Lite | Crnn | None:
     out = Path(args.out).expanduser()
-    with suppress(UserError, ValidationError):  # what is wrong with a file is told when it is needed
-        for name in (checkpoint.LAST, checkpoint.PREVIOUS):
-            if (out / name).exists():
-                return checkpoint.MODEL.validate_python(checkpoint.load(out / name).get("model"))
-        if args.init:
-            return getattr(_init(args).net, "config", None)
+    for name in (checkpoint.LAST, checkpoint.PREVIOUS):  # what is wrong with a file is told when it is needed
+        with suppress(UserError, ValidationError):
+            return checkpoint.MODEL.validate_python(checkpoint.load(out / name).get("model"))
+    with suppress(UserError):
+        return getattr(_init(args).net, "config", None) if args.init else None
     return None
 
 
