@@ -95,3 +95,22 @@ def test_a_run_goes_on_in_its_network_whatever_became_of_the_weights(base: Path,
     (tmp_path / "run/last.pt").write_bytes(b"damaged")
     assert main([*flags(tmp_path, config=config), "--set", "data.val=0", "--steps", "4"]) == 0
     assert load(tmp_path / "run/last.pt")["step"] == 4
+
+
+def test_what_the_network_is_taken_from_is_told(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = "\n".join(line for line in FIRST.splitlines() if not line.startswith("model:"))
+    assert main([*flags(tmp_path, config=config), "--init", str(base), "--set", "model.neck=grv"]) == 2
+    told = capsys.readouterr().err
+    assert f"(the network is the lite of {base}, with these changes)" in told
+    assert "did you mean gru?" in told
+    assert main([*flags(tmp_path, config=config), "--init", str(base), "--set", "keep.evry=2"]) == 2
+    assert "with these changes" not in capsys.readouterr().err
+
+
+def test_damaged_weights_are_told_before_data_are_opened(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "w.pt"
+    damaged.write_bytes(base.read_bytes()[:-1] + b"!")
+    assert main([*flags(tmp_path, data="nowhere"), "--init", str(damaged)]) == 2
+    assert f"{damaged} is damaged" in capsys.readouterr().err

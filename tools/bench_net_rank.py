@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -118,7 +117,6 @@ class _Layer(torch.autograd.Function):
 def work(pipe: Connection, seat: Seat, job: Job) -> None:
     """Do a job; a `Timed`, or the words of an error, goes into the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends all
-    warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
     try:
         pipe.send(_work(seat, job))
     except Exception as error:

@@ -236,7 +236,7 @@ def leg(clock: Clock, args: argparse.Namespace, given: Sequence[str]) -> int:
     """The leg; its exit code."""
     from tools import gpu_schedule
     from tools.gpu_state import restore
-    from train.cli import configured, parser
+    from train.cli import configured, origin_of, parser
     from train.config import load_config
 
     run = args.home / "run"
@@ -249,7 +249,7 @@ def leg(clock: Clock, args: argparse.Namespace, given: Sequence[str]) -> int:
         print(f"going on from what was brought back after step {restore(args.home / STATE, run)}")
         for path in (args.home / STATE).glob(f"{METRICS}.xz"):
             (run / METRICS).write_bytes(lzma.decompress(path.read_bytes()))
-    code, done = learn(clock, args.home, given, more, configured(arguments), args.rate)
+    code, done = learn(clock, args.home, given, more, configured(arguments, origin_of(arguments)), args.rate)
     if list(run.glob("*.pt")):
         step = bring_back(args.home, args.out)
         for name, rate in gpu_schedule.rates(run / METRICS).items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from gen import command, paths
 from gen.charset import load_charset
@@ -30,20 +29,21 @@ from gen.stream import DIRECTIONS
 from train import checkpoint
 from train.auto import measure_net, settle
 from train.codec import Codec
-from train.config import Crnn, Lite, TrainConfig, load_config
+from train.config import Crnn, TrainConfig, load_config
 from train.dist import Lost, World, device_kind, joined, tell_once
 from train.given import Given, common_charset, open_agreed, parse_place
 from train.image import ImageSpec
 from train.loop import Loop
 from train.model import build, macs, parameter_count
 from train.objective import Learner
+from train.origin import Origin, find_origin
 from train.plan import Plan
 from train.record import Record
 from train.rendered import Ingredients
 from train.setting import Setting, check_legs, legs
 from train.shards import NoSamples
 from train.source import Source
-from train.start import check_fresh, glyph_recipe, newest, start_from_glyphs, start_from_weights
+from train.start import check_fresh, glyph_recipe, start_from_glyphs, start_from_weights
 from train.validation import Validation
 
 BATCH = {"cpu": 48, "cuda": 768}
@@ -91,21 +91,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _together(args: argparse.Namespace) -> int:
     try:
-        config = configured(args)
+        origin = origin_of(args)
+        config = configured(args, origin)
         with joined(args.device, config.comm.patience_s) as world, world.doing("the start, or the start of a stage"):
-            return train(args, config, world)
+            return train(args, config, origin, world)
     except Lost as error:
         command.say(f"python -m train: {error}")
         os._exit(1)  # at once, for clean-up would wait for them; torchrun --max-restarts goes on from the checkpoint
 
 
-def train(args: argparse.Namespace, config: TrainConfig, world: World) -> int:
+def train(args: argparse.Namespace, config: TrainConfig, origin: Origin, world: World) -> int:
     """One process of a run; the exit code."""
 
     def say(text: str) -> None:
         if world.first:
             command.say(f"python -m train: {text}")
 
+    origin.agree(world)
     given = _given(args, config)
     out = Path(args.out).expanduser()
     out.mkdir(parents=True, exist_ok=True)
@@ -129,13 +131,11 @@ def train(args: argparse.Namespace, config: TrainConfig, world: World) -> int:
         {"data": [_about(source) for source in sources], "seed": config.seed, "revision": checkpoint.revision()},
         int(parse_size(args.steps, "--steps")) if args.steps else None, args.skip_bad_shards,
     )  # fmt: skip
-    values, notes = newest(out, world)
-    fresh = values is None
-    if args.init and not fresh:
-        say(f"--init is not used: {out} has a checkpoint, and the run goes on from it")
-    if fresh:
-        for note in _first_parameters(args, setting, net, sources):
-            say(note)
+    values, notes = origin.values, [*origin.notes]
+    if values is None:
+        notes += _first_parameters(origin, setting, net, sources)
+    for note in notes:
+        say(note)
     lines = stages[-1].batch // world.size
     chosen, setting.about["comm"], told = settle(
         config.comm, world, values["about"].get("comm", {}) if values else {},
@@ -144,8 +144,7 @@ def train(args: argparse.Namespace, config: TrainConfig, world: World) -> int:
     learner = Learner(net, config.learning, world, config.seed, chosen)
     setting.limit = chosen.next(setting.steps, stages) if setting.limit else None
     loop = Loop(setting, learner, world)
-    notes += loop.resume(values) if values else []
-    for note in [*notes, *told]:
+    for note in [*(loop.resume(values) if values else []), *told]:
         say(note)
     check_fresh(net, config)
     if loop.step >= setting.steps and not world.worst(world.first and not _has_weights(out, loop.step)):
@@ -184,27 +183,19 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def configured(args: argparse.Namespace) -> TrainConfig:
-    """The run's settings. What neither the file nor ``--set`` says of the network is as in the checkpoint that the run
-    goes on from, else as in the weights of ``--init``. Raises `UserError`."""
+def origin_of(args: argparse.Namespace) -> Origin:
+    """What the run begins with. Raises `UserError`."""
+    charset = load_charset(args.init_charset) if args.init_charset else None
+    load = partial(checkpoint.load_weights, charset=charset, direction=args.direction)
+    return find_origin(Path(args.out).expanduser(), args.init, load)
+
+
+def configured(args: argparse.Namespace, origin: Origin) -> TrainConfig:
+    """The run's settings; the network is that of its origin, where neither the file nor ``--set`` says another. Raises
+    `UserError`."""
     name = args.config or ("train-gpu" if device_kind(args.device) == "cuda" else "train-cpu")
     sets = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
-    return load_config(name, sets, _network(args))
-
-
-def _network(args: argparse.Namespace) -> Lite | Crnn | None:
-    out = Path(args.out).expanduser()
-    for name in (checkpoint.LAST, checkpoint.PREVIOUS):  # what is wrong with a file is told when it is needed
-        with suppress(UserError, ValidationError):
-            return checkpoint.MODEL.validate_python(checkpoint.load(out / name).get("model"))
-    with suppress(UserError):
-        return getattr(_init(args).net, "config", None) if args.init else None
-    return None
-
-
-def _init(args: argparse.Namespace) -> checkpoint.Weights:
-    charset = load_charset(args.init_charset) if args.init_charset else None
-    return checkpoint.load_weights(args.init, charset, args.direction)
+    return origin.configure(partial(load_config, name, sets))
 
 
 def _given(args: argparse.Namespace, config: TrainConfig) -> Given:
@@ -229,17 +220,16 @@ def _about(source: Source) -> dict[str, Any]:
     return {"name": source.name, "direction": source.direction, "identity": source.identity}
 
 
-def _first_parameters(args: argparse.Namespace, setting: Setting, net: Any, sources: Sequence[Source]) -> list[str]:
+def _first_parameters(origin: Origin, setting: Setting, net: Any, sources: Sequence[Source]) -> list[str]:
     """Where a fresh run starts; what is to be told about it."""
     config, codec = setting.config, setting.codec
 
     def recipe() -> Any:
         return glyph_recipe(sources, codec, setting.given.ingredients, processors())
 
-    if args.init:
-        weights = _init(args)
-        setting.about["init"] = {"path": Path(args.init).name, **weights.about}
-        return [f"starting from {args.init}", *start_from_weights(net, codec, weights, recipe)]
+    if origin.init and origin.path:
+        setting.about["init"] = {"path": origin.path.name, **origin.init.about}
+        return [f"starting from {origin.path}", *start_from_weights(net, codec, origin.init, recipe)]
     if config.model.kind == "lite" and config.learning.start == "glyphs":
         missing = start_from_glyphs(net, codec, recipe(), config.seed)
         return [f"{missing:,} of {codec.classes:,} classes start at random: no font draws them"] if missing else []

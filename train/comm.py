@@ -240,6 +240,8 @@ def spread(values: Tensor, tensors: list[Tensor]) -> None:
 
 def _ddp(module: nn.Module, world: World, group: Any) -> DistributedDataParallel:
     devices = [world.device.index] if world.device.type == "cuda" else None
+    # Of filters of one channel, whose strides can be written in two ways: nothing is slower for that.
+    warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
     with warnings.catch_warnings():  # the argument that is to come instead is not in older versions
         warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
         return DistributedDataParallel(module, devices, broadcast_buffers=False, process_group=group)

@@ -6,7 +6,6 @@ python -m train --init runs/h/weights.pt --data shards/new --out runs/new
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,28 +15,15 @@ from gen.errors import UserError
 from gen.identity import differences
 from gen.sample import Recipe, open_recipe
 from gen.settings import to_dict
-from train.checkpoint import LAST, Weights, load_newest
+from train.checkpoint import LAST, Weights
 from train.classes import first_rows, glyph_images, rows_like
 from train.codec import Codec
 from train.config import TrainConfig
-from train.dist import World
 from train.lite import Lite, parts
 from train.model import Net
 from train.rendered import PREFIX, Ingredients, RenderedSource
 from train.setting import Setting
 from train.source import Source
-
-
-def newest(out: Path, world: World) -> tuple[dict[str, Any] | None, list[str]]:
-    """As `load_newest`, where all processes find the same. Raises `UserError` when they do not."""
-    values, notes = load_newest(out)
-    found = world.gather(None if values is None else values["step"])
-    if len(set(found)) > 1:
-        raise UserError(
-            f"the processes find checkpoints of different steps in {out}: {found}; it must be one "
-            "folder that all machines see, or be copied to each of them"
-        )
-    return values, notes
 
 
 def check_continues(values: dict[str, Any], here: dict[str, Any], setting: Setting) -> list[str]:
@@ -89,19 +75,10 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     characters that the weights do not know are made from their glyphs in the recipe, as the known ones' rows follow
     from theirs. Raises `UserError` when the networks differ otherwise.
     """
-    for name in ("stride", "scale") if isinstance(net, Lite) and isinstance(weights.net, Lite) else ():
-        if getattr(weights.net, name, None) != getattr(net, name, None):
-            raise UserError(
-                f"--init: its network has another {name}, {getattr(weights.net, name, None)}: set model.{name}"
-            )
+    if told := _another(weights.net, net):
+        raise UserError(f"--init: its network is another one, {told}: only model.depths and model.widths may be larger")
     there, here = _grown(weights.net, net), net.state_dict()
     per_class = {"matrix": 0, "transcript.weight": 1, "transcript.bias": 1}  # name: rows before the first class
-    for name, tensor in here.items():
-        if name not in there or (name not in per_class and there[name].shape != tensor.shape):
-            raise UserError(
-                f"--init: its network and this run's differ in {name}: give the same model (see about in the weights); "
-                "only model.depths and model.widths may be larger"
-            )
     old, new = weights.codec, codec
     known = {char: k for k, char in enumerate(old.characters)}
     source = torch.tensor([known.get(char, -1) for char in new.characters])
@@ -130,6 +107,24 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     return notes
 
 
+def _another(old: Net, net: Net) -> str:
+    """What keeps a network from being another one, or from growing into it; "" when nothing does."""
+    if type(old) is not type(net):
+        kinds = [each.__class__.__name__.lower() for each in (old, net)]
+        return f"model.kind is {kinds[0]} there and {kinds[1]} here"
+    if not isinstance(old, Lite) or not isinstance(net, Lite):
+        return ""
+    there, here = to_dict(old.config), to_dict(net.config)
+    del there["space"], here["space"]  # a class like others
+    for name in ("depths", "widths"):
+        pairs = list(zip(there[name], here[name]))
+        if name == "widths" and there["neck"] != "conv" and pairs[-1][0] != pairs[-1][1]:
+            continue  # such a neck has one width
+        if all(before <= now for before, now in pairs):
+            del there[name], here[name]
+    return differences({"model": there}, {"model": here})
+
+
 def _grown(old: Net, net: Net) -> dict[str, torch.Tensor]:
     """The parameters of a network under the names, and in the shapes, that they have in another one, which may have
     more blocks and wider ones and reads the same: its new blocks are as it has them, which is skip connections; its new
@@ -138,8 +133,6 @@ def _grown(old: Net, net: Net) -> dict[str, torch.Tensor]:
     if not isinstance(old, Lite) or not isinstance(net, Lite):
         return there
     before, now = parts(old.config.depths), parts(net.config.depths)
-    if not set(before) <= set(now) or old.config.dim != net.config.dim:
-        return there
     here = net.state_dict()
     added = tuple(f"backbone.{k}." for k, part in enumerate(now) if part not in before)
     result = {name: tensor for name, tensor in here.items() if name.startswith(added)}
@@ -148,16 +141,13 @@ def _grown(old: Net, net: Net) -> dict[str, torch.Tensor]:
         if module == "backbone":
             place, _, rest = rest.partition(".")
             name = f"backbone.{now.index(before[int(place)])}.{rest}"
-        plain = name != "matrix" and (module != "neck" or old.config.neck == net.config.neck == "conv")
-        result[name] = _widened(tensor, here[name]) if plain else tensor
+        result[name] = tensor if name == "matrix" else _widened(tensor, here[name])
     return result
 
 
 def _widened(tensor: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
-    """A tensor with more outputs and inputs as ``to`` has them, where it is not smaller: outputs that it had take
-    nothing from new inputs."""
-    if tensor.ndim != to.ndim or any(old > new for old, new in zip(tensor.shape, to.shape)):
-        return tensor
+    """A tensor with more outputs and inputs, the new ones as ``to`` has them: outputs that it had take nothing from new
+    inputs."""
     result = to.clone()
     if tensor.ndim > 1:
         result[: len(tensor)] = 0
