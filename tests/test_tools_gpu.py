@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from gen import paths
 from gen.errors import UserError
 from gen.fontfile import sha256_file
 from gen.fonts import catalogue
-from tools import gpu_leg, gpu_pack, gpu_parts, gpu_schedule, gpu_state
+from tools import gpu_leg, gpu_pack, gpu_parts, gpu_schedule, gpu_state, gpu_trainer
 from train import checkpoint, evaluate
 from train.cli import main as train
 from train.config import Stage, TrainConfig, load_config
@@ -139,15 +140,71 @@ def test_rates_leave_out_the_first_half_and_stalls(tmp_path: Path) -> None:
     assert gpu_schedule.rates(tmp_path / "none") == {}
 
 
-def test_time_is_dealt_to_legs() -> None:
-    one = 540 * 0.94
-    assert gpu_leg.Clock(540, None).planned() == pytest.approx(one * 0.97, rel=0.01)
-    clock = gpu_leg.Clock(540, gpu_leg.RESERVE + 540 + gpu_leg.BETWEEN + 540)
-    assert clock.planned() == pytest.approx(2 * one * 0.97, rel=0.01)
+def test_a_run_has_all_the_time_that_is_left() -> None:
+    one, slack = 540 * (1 - gpu_leg.SAVING), gpu_leg.SLACK
+    clock = gpu_leg.Clock(540, None)
+    assert clock.last
+    assert clock.planned() == pytest.approx(one * slack, rel=0.01)
+    clock = gpu_leg.Clock(540, gpu_leg.RESERVE + 540 + 300)
+    assert not clock.last
+    assert clock.planned() == pytest.approx((one + 300) * slack, rel=0.01)
     clock.starting = 20
-    assert clock.planned() == pytest.approx((2 * one - 40) * 0.97, rel=0.01)
+    assert clock.planned() == pytest.approx((one + 300 - 20) * slack, rel=0.01)
+    assert clock.planned(runs=True) == pytest.approx((one + 300) * slack, rel=0.01)
+    assert gpu_leg.Clock(540, gpu_leg.RESERVE + 540 + gpu_leg.SHORTEST - 1).last
     assert gpu_leg.Clock(540, 300).seconds == 240
     assert gpu_leg.Clock(540, 30).here() < 2
+
+
+PYTHON = """
+import signal, sys, time
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "saves" in sys.argv:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved")))
+print("begun", flush=True)
+time.sleep(float(sys.argv[1]))
+sys.exit(3)
+"""
+
+
+def _trainer(home: Path, *words: str) -> gpu_trainer.Trainer:
+    """One that another process has started, and that has begun."""
+    code = "import sys; from tools.gpu_trainer import Trainer; from pathlib import Path; Trainer(Path(sys.argv[1])).start(sys.argv[2:])"
+    before = home.joinpath("train.log").read_text() if home.exists() else ""
+    given = [sys.executable, "-c", code, str(home), sys.executable, "-c", PYTHON, *words]
+    subprocess.run(given, cwd=ROOT, check=True, timeout=30)
+    trainer = gpu_trainer.Trainer(home)
+    while trainer.log.read_text() == before:
+        time.sleep(0.01)
+    return trainer
+
+
+def test_a_trainer_outlives_the_call_that_started_it(tmp_path: Path) -> None:
+    home = tmp_path / "a home"
+    trainer = _trainer(home, "60", "saves")
+    assert trainer.known
+    assert trainer.code is None
+    assert trainer.stop(30)
+    assert trainer.end() == (0, "begun\nsaved\n")
+    assert not trainer.known
+    trainer = _trainer(home, "60")
+    assert trainer.stop(30)
+    code, words = trainer.end()  # stopped before it could catch a signal
+    assert code == 0
+    assert words.startswith("begun\n")
+    trainer = _trainer(home, "0.1")
+    while trainer.code is None:
+        time.sleep(0.01)
+    assert trainer.end() == (3, "begun\n")
+
+
+def test_a_trainer_that_does_not_save_is_killed(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path / "home", "60", "deaf")
+    assert not trainer.stop(0.1)
+    while trainer.code is None:
+        time.sleep(0.01)
+    assert trainer.end() == (gpu_trainer.KILLED, "begun\n")
 
 
 def test_what_comes_back_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,11 +292,14 @@ def _rehearse(cwd: Path, folder: Path, seconds: int) -> Iterator[str]:
     assert "not here yet: part 2" in _leg(cwd, folder)
     shutil.rmtree(folder / "carried")
     shutil.copytree(folder / "packed/2", folder / "carried/2")
-    yield _leg(cwd, folder, "--seconds", str(seconds), "--left", str(5 * seconds + gpu_leg.RESERVE))
-    shutil.rmtree(folder / "carried")  # the machine keeps what it has
-    while True:
-        shutil.rmtree(folder / "back", ignore_errors=True)
-        yield _leg(cwd, folder, "--seconds", str(seconds), "--left", str(seconds + gpu_leg.RESERVE))
+    try:
+        for legs in (6, 5, *[1] * 8):  # in the first one kernels are compiled
+            yield _leg(cwd, folder, "--seconds", str(seconds), "--left", str(legs * seconds + gpu_leg.RESERVE))
+            shutil.rmtree(folder / "carried", ignore_errors=True)  # the machine keeps what it has
+            shutil.rmtree(folder / "back", ignore_errors=True)
+    finally:
+        if (trainer := gpu_trainer.Trainer(folder / "machine")).known:
+            trainer.stop(30)
 
 
 def _step(folder: Path) -> int:
@@ -277,12 +337,15 @@ def test_legs_in_a_bare_copy_to_the_end_and_on_another_machine(tmp_path: Path) -
     for name in ("gen", "train", "tools", "configs"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     middle = tmp_path / "middle"
+    looked_on = False
     for number, said in enumerate(_rehearse(tree, tmp_path, 40)):
+        looked_on |= "the trainer has" in said
         if _step(tmp_path) and not middle.exists():
             shutil.copytree(tmp_path / "back", middle)
         if "the run is done" in said or number == 7:
             break
     assert "the run is done" in said
+    assert looked_on
     assert _step(tmp_path) == gpu_schedule.steps(load_config(str(tmp_path / "back/stages.yaml")))
 
     shutil.rmtree(tmp_path / "machine")  # given back too early: the next one gets all again, and the state

@@ -4,8 +4,9 @@
     python -m tools.gpu_leg --seconds 30 --home /tmp/try --out /tmp/back -- --device cpu --data gen:gen-default
 
 The same command each time: it collects what was carried until all of it is there (`tools.gpu_pack`), unpacks it, draws
-the glyphs, times the first steps, fits the stages to the time that is left, trains until its own time is over, and
-leaves what is to come back in ``--out``. After ``--`` stand arguments of ``python -m train``.
+the glyphs, times the first steps, fits the stages to the time that is left, and starts the trainer, which goes on
+between two legs. When its own time is over it leaves what is to come back in ``--out``; the last leg stops the trainer
+first. After ``--`` stand arguments of ``python -m train``.
 
 Before the archive is unpacked only the standard library is there, so imports that need more are inside functions.
 """
@@ -16,8 +17,6 @@ import argparse
 import lzma
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING
 from gen import command
 from gen.errors import UserError
 from tools.gpu_parts import ARCHIVE, join, missing
+from tools.gpu_trainer import KILLED, Trainer
 
 if TYPE_CHECKING:
     from train.config import TrainConfig
@@ -37,10 +37,11 @@ METRICS = "metrics.jsonl"  # of a run, as `train.record` writes it
 LINES = ("gen:gen-default=0.45", "gen:gen-classic=0.35", "gen:gen-prose=0.2")
 TRAIN = ("--config", "train-gpu", *(word for lines in LINES for word in ("--data", lines)))
 RESERVE = 60  # s of the time that is left which no leg is planned to use: the last files come back in it
-BETWEEN = 30  # s between two legs: files come back, and somebody sends the next call
-SAVING = 0.06  # of a leg, at its end
+SHORTEST = 60  # s: a leg shorter than that is not worth a call
+SAVING = 0.04  # of a leg, at its end
 MEASURING = 1 / 12  # of a leg: how long the first steps are timed
-SLACK = 0.97  # of the time that is planned with
+SLACK = 0.97  # of the time that is left which a run is planned to take
+RESTART = 60  # s that a start costs on a GPU, which plans for each width of lines once more
 SHARED = 128 << 20  # bytes of shared memory that the batches of one worker may need
 TAIL = 25  # lines of the trainer's words that are shown
 
@@ -52,19 +53,17 @@ class Clock:
         self._begin = time.monotonic()
         self._left = seconds + RESERVE if left is None else left
         self.seconds = max(1.0, min(seconds, self._left - RESERVE))
+        self.last = self._left - RESERVE - self.seconds < SHORTEST
         self.starting = 0.0
 
     def here(self) -> float:
         """Seconds that the trainer still has in this leg, its start included."""
         return self.seconds * (1 - SAVING) - (time.monotonic() - self._begin)
 
-    def planned(self) -> float:
-        """Seconds of training that all legs from now on have, about."""
-        total, usable = self.here() - self.starting, self._left - RESERVE - self.seconds - BETWEEN
-        while usable > 2 * BETWEEN:
-            total += min(self.seconds, usable) * (1 - SAVING) - self.starting
-            usable -= self.seconds + BETWEEN
-        return max(1.0, total * SLACK)
+    def planned(self, runs: bool = False) -> float:
+        """Seconds of training from now to the end of the last leg, when the trainer ``runs`` or is to be started."""
+        later = 0.0 if self.last else self._left - RESERVE - self.seconds
+        return max(1.0, (self.here() + later - (0.0 if runs else self.starting)) * SLACK)
 
 
 def collect(carried: Path, home: Path) -> list[int]:
@@ -137,33 +136,25 @@ def draw(arguments: argparse.Namespace) -> None:
             RenderedSource.from_spec(place, direction, "train", ingredients, processors()).read(range(20))
 
 
-def train(command: Sequence[str], run: Path, log: Path, clock: Clock, measuring: bool) -> tuple[int, str]:
-    """Let the trainer run until the leg's time is over, or while its first steps are timed; exit code and words."""
+def watch(trainer: Trainer, run: Path, clock: Clock, fresh: bool, measuring: bool) -> bool:
+    """Look on until the leg's time is over, or its first steps are timed; whether the trainer is over too then.
+    ``fresh``: it was started just now."""
     begin = time.monotonic()
-    end, written, started = begin + clock.here(), _size(log), False
-    steps = least = _size(run / METRICS)
-    with log.open("ab") as words:
-        process = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT)
-        try:
-            while process.poll() is None and time.monotonic() < end:
-                time.sleep(0.2)
-                steps = _size(run / METRICS)
-                least = min(least, steps)  # it first drops steps that its checkpoint does not have
-                if steps > least and not started:
-                    started, clock.starting = True, time.monotonic() - begin
-                    if measuring:
-                        end = min(end, time.monotonic() + clock.seconds * MEASURING)
-            process.send_signal(signal.SIGTERM)
-            process.wait(max(10.0, clock.seconds * SAVING))
-        except subprocess.TimeoutExpired:
-            print("the trainer did not save in time: what it did since its last checkpoint is lost")
-        finally:
-            process.kill()
-            process.wait()
-    code = 0 if process.returncode == -signal.SIGTERM else process.returncode  # stopped before it could catch a signal
-    with log.open("rb") as file:
-        file.seek(written)
-        return code, file.read().decode("utf-8", "replace")
+    end, started = begin + clock.here(), not fresh
+    least = _size(run / METRICS)
+    while trainer.code is None and time.monotonic() < end:
+        time.sleep(0.2)
+        steps = _size(run / METRICS)
+        least = min(least, steps)  # it first drops steps that its checkpoint does not have
+        if steps > least and not started:
+            started, clock.starting = True, time.monotonic() - begin
+            if measuring:
+                end = min(end, time.monotonic() + clock.seconds * MEASURING)
+    if trainer.code is None and not clock.last and not (measuring and started):
+        return False
+    if not trainer.stop(max(10.0, clock.seconds * SAVING)):
+        print("the trainer did not save in time: what it did since its last checkpoint is lost")
+    return True
 
 
 def _size(path: Path) -> int:
@@ -178,15 +169,40 @@ def learn(
     guess = {config.stages[0].name: rate} if rate else {}
     from tools import gpu_schedule
     from train import checkpoint
+    from train.config import load_config
 
-    run, log, plan, starting = home / "run", home / "train.log", home / "stages.yaml", home / "starting"
+    run, plan, starting, trainer = home / "run", home / "stages.yaml", home / "starting", Trainer(home)
     clock.starting = float(starting.read_text()) if starting.exists() else 0.0
     values = checkpoint.load_newest(run)[0]
-    if values:
+    if trainer.known:
+        config = gpu_schedule.fitted(config, load_config(str(plan)))
+    elif values:
         config = gpu_schedule.fitted(config, _written(plan, values["config"]))
+    measured, fresh = gpu_schedule.rates(run / METRICS) or guess, False
+    if trainer.known and trainer.code is None and measured:
+        to_go = gpu_schedule.seconds(config, gpu_schedule.last_step(run / METRICS), measured)
+        print(f"the trainer has {to_go:.0f} s to go, and {clock.planned(runs=True):.0f} s to do it in")
+        if abs(to_go - clock.planned(runs=True)) > RESTART:
+            trainer.stop(max(10.0, clock.seconds * SAVING))
+    code, words = 0, ""
     while True:
+        if trainer.known:
+            if not watch(trainer, run, clock, fresh, not measured):
+                return 0, False
+            starting.write_text(str(clock.starting))
+            code, words = trainer.end()
         values = checkpoint.load_newest(run)[0]
         step = values["step"] if values else 0
+        if code == KILLED and not fresh:
+            print("the trainer was killed between two calls: going on from its last checkpoint")
+        elif "out of memory" in words and (smaller := gpu_schedule.halve(config, step)) != config:
+            print("the GPU's memory ran out: going on with half as large batches")
+            config = smaller
+        elif code:
+            print("\n".join(words.splitlines()[-TAIL:]))
+            return code, False
+        elif measured or "nothing to do" in words:
+            print("\n".join(line for line in words.splitlines()[-TAIL:] if line.strip()))
         measured = gpu_schedule.rates(run / METRICS) or guess
         config = gpu_schedule.fit(config, step, clock.planned(), measured)
         if values and step >= gpu_schedule.steps(config):
@@ -195,16 +211,8 @@ def learn(
             return 0, False
         _written(plan, config)
         command = [sys.executable, "-m", "train", *given, *more, "--config", str(plan), "--out", str(run)]
-        code, words = train(command, run, log, clock, not measured)
-        starting.write_text(str(clock.starting))
-        if "out of memory" in words and (smaller := gpu_schedule.halve(config, step)) != config:
-            print("the GPU's memory ran out: going on with half as large batches")
-            config = smaller
-        elif code:
-            print("\n".join(words.splitlines()[-TAIL:]))
-            return code, False
-        elif measured or "nothing to do" in words:
-            print("\n".join(line for line in words.splitlines()[-TAIL:] if line.strip()))
+        trainer.start(command)
+        fresh = True
 
 
 def _written(path: Path, config: TrainConfig | dict[str, object]) -> TrainConfig:

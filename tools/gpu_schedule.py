@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from train.config import Stage, TrainConfig
 
@@ -25,13 +26,8 @@ def rates(metrics: Path) -> dict[str, float]:
     first ones find batches that were made before the clock started, without those that took four times the usual: a
     GPU's first step of each shape takes 2 s."""
     seen: dict[str, list[float]] = {}
-    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue  # the last line of a killed run
-        if "lines_per_s" in values:
-            seen.setdefault(values["stage"], []).append(values["lines_per_s"])
+    for values in _steps_in(metrics):
+        seen.setdefault(values["stage"], []).append(values["lines_per_s"])
     found = {}
     for name, speeds in seen.items():
         times = [1 / speed for speed in speeds[len(speeds) // 2 :]]
@@ -40,20 +36,40 @@ def rates(metrics: Path) -> dict[str, float]:
     return found
 
 
-def fit(config: TrainConfig, step: int, seconds: float, known: Mapping[str, float]) -> TrainConfig:
-    """The configuration with stages that take ``seconds`` from ``step`` of the whole run on, in the proportions that
-    they had. ``known`` are lines a second by stage; without any, all is left as it is. Every stage states its batch."""
-    done = _done(config.stages, step)
-    left = [_steps(stage) - did for stage, did in zip(config.stages, done)]
-    timed = [stage for stage in config.stages if stage.name in known]
-    if not timed or not any(left):
-        return config
-    last = timed[-1]
+def last_step(metrics: Path) -> int:
+    """The last step that a run's ``metrics.jsonl`` has; 0 for none."""
+    return max((values["step"] for values in _steps_in(metrics)), default=0)
+
+
+def _steps_in(metrics: Path) -> Iterator[dict[str, Any]]:
+    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed run
+        if "lines_per_s" in values:
+            yield values
+
+
+def seconds(config: TrainConfig, step: int, known: Mapping[str, float]) -> float:
+    """What a run takes from a step of the whole on. ``known``: lines a second by stage, of one stage at least."""
+    last = next(stage for stage in reversed(config.stages) if stage.name in known)
 
     def rate(stage: Stage) -> float:
         return known.get(stage.name) or known[last.name] * COST[last.loss] / COST[stage.loss]
 
-    scale = seconds / sum(steps * _size(stage) / rate(stage) for stage, steps in zip(config.stages, left))
+    left = [_steps(stage) - did for stage, did in zip(config.stages, _done(config.stages, step))]
+    return sum(steps * _size(stage) / rate(stage) for stage, steps in zip(config.stages, left))
+
+
+def fit(config: TrainConfig, step: int, wanted: float, known: Mapping[str, float]) -> TrainConfig:
+    """The configuration with stages that take ``wanted`` seconds from ``step`` of the whole run on, in the proportions
+    that they had. ``known`` as of `seconds`; without any, all is left as it is. Every stage states its batch."""
+    done = _done(config.stages, step)
+    left = [_steps(stage) - did for stage, did in zip(config.stages, done)]
+    if not any(left) or not any(stage.name in known for stage in config.stages):
+        return config
+    scale = wanted / seconds(config, step, known)
     stages = [
         replace(stage, lines=_size(stage) * (did + math.ceil(scale * steps)))
         for stage, did, steps in zip(config.stages, done, left)
