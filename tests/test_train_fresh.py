@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,15 @@ import torch
 from small_set import CHARS
 from train_runs import CONFIG, assert_equal, flags, state
 
-from train.checkpoint import load
+from gen.charset import Charset
+from gen.errors import UserError
+from train.checkpoint import Weights, load
 from train.cli import main
+from train.codec import Codec
+from train.config import Crnn, load_config
+from train.image import ImageSpec
+from train.model import build
+from train.origin import Origin, find_origin
 
 FIRST = "\n".join(line for line in CONFIG.splitlines() if "name: full" not in line)
 NEW = FIRST.replace("{name: glyphs, lines: 72, batch: 12, loss: frames", "{name: new, lines: 72, batch: 12, learn: new")
@@ -97,14 +105,24 @@ def test_a_run_goes_on_in_its_network_whatever_became_of_the_weights(base: Path,
     assert load(tmp_path / "run/last.pt")["step"] == 4
 
 
-def test_what_the_network_is_taken_from_is_told(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = "\n".join(line for line in FIRST.splitlines() if not line.startswith("model:"))
-    assert main([*flags(tmp_path, config=config), "--init", str(base), "--set", "model.neck=grv"]) == 2
-    told = capsys.readouterr().err
-    assert f"(the network is the lite of {base}, with these changes)" in told
-    assert "did you mean gru?" in told
-    assert main([*flags(tmp_path, config=config), "--init", str(base), "--set", "keep.evry=2"]) == 2
-    assert "with these changes" not in capsys.readouterr().err
+def test_what_the_network_is_taken_from_is_told() -> None:
+    """Where it is to blame."""
+    origin = Origin(Path("runs/older/last.pt"), {"model": {"kind": "crnn"}})
+    for name, sets in (("train-gpu", []), ("train-tune", ["model.depths=[0,1,2,2]"])):
+        with pytest.raises(UserError, match=r"\(the network is the crnn of runs/older/last\.pt\)$"):
+            origin.configure(partial(load_config, name, sets))
+    with pytest.raises(UserError, match=r"did you mean keep\.every\?$"):
+        origin.configure(partial(load_config, "train-tune", ["keep.evry=3"]))
+    assert origin.configure(partial(load_config, "train-tune", [])).model == Crnn(kind="crnn")
+
+
+def test_a_network_of_the_older_kind_is_taken_over_too(tmp_path: Path) -> None:
+    codec = Codec(Charset("天地人"), space=True)
+    net = build(Crnn(kind="crnn", direction="vertical", space=True), codec.classes)
+    weights = Weights(net, codec, ("vertical",), ImageSpec(), {})
+    origin = find_origin(tmp_path, "w.pt", lambda path: weights)
+    assert origin.model == Crnn(kind="crnn", direction="vertical", space=True)
+    assert origin.path == Path("w.pt")
 
 
 def test_damaged_weights_are_told_before_data_are_opened(

@@ -17,6 +17,7 @@ import argparse
 import lzma
 import os
 import shutil
+import signal
 import sys
 import tarfile
 import time
@@ -143,14 +144,21 @@ def watch(trainer: Trainer, run: Path, clock: Clock, fresh: bool, measuring: boo
     end, started = begin + clock.here(), not fresh
     least = _size(run / METRICS)
     while trainer.code is None and time.monotonic() < end:
-        time.sleep(0.2)
+        try:
+            time.sleep(0.2)
+        except KeyboardInterrupt as error:  # after SIGTERM it goes on: that may be the end of a call
+            if not isinstance(error, command.Stopped) or error.number == signal.SIGINT:
+                trainer.stop(max(10.0, clock.seconds * SAVING))
+            raise
         steps = _size(run / METRICS)
         least = min(least, steps)  # it first drops steps that its checkpoint does not have
         if steps > least and not started:
             started, clock.starting = True, time.monotonic() - begin
             if measuring:
                 end = min(end, time.monotonic() + clock.seconds * MEASURING)
-    if trainer.code is None and not clock.last and not (measuring and started):
+    if trainer.code is not None:
+        return True
+    if not clock.last and not (measuring and started):
         return False
     if not trainer.stop(max(10.0, clock.seconds * SAVING)):
         print("the trainer did not save in time: what it did since its last checkpoint is lost")
@@ -179,35 +187,36 @@ def learn(
     elif values:
         config = gpu_schedule.fitted(config, _written(plan, values["config"]))
     measured, fresh = gpu_schedule.rates(run / METRICS) or guess, False
-    if trainer.known and trainer.code is None and measured:
+    if trainer.known and trainer.code is None and any(stage.name in measured for stage in config.stages):
         to_go = gpu_schedule.seconds(config, gpu_schedule.last_step(run / METRICS), measured)
         print(f"the trainer has {to_go:.0f} s to go, and {clock.planned(runs=True):.0f} s to do it in")
-        if abs(to_go - clock.planned(runs=True)) > RESTART:
+        if abs(to_go - clock.planned(runs=True)) > 2 * RESTART:
             trainer.stop(max(10.0, clock.seconds * SAVING))
     code, words = 0, ""
     while True:
         if trainer.known:
-            if not watch(trainer, run, clock, fresh, not measured):
-                return 0, False
+            over = watch(trainer, run, clock, fresh, not measured)
             starting.write_text(str(clock.starting))
+            if not over:
+                return 0, False
             code, words = trainer.end()
         values = checkpoint.load_newest(run)[0]
         step = values["step"] if values else 0
         if code == KILLED and not fresh:
-            print("the trainer was killed between two calls: going on from its last checkpoint")
+            print("the trainer was killed: going on from its last checkpoint")
         elif "out of memory" in words and (smaller := gpu_schedule.halve(config, step)) != config:
             print("the GPU's memory ran out: going on with half as large batches")
             config = smaller
         elif code:
             print("\n".join(words.splitlines()[-TAIL:]))
-            return code, False
-        elif measured or "nothing to do" in words:
+            return 1 if code == KILLED else code, False
+        elif words and (measured or "nothing to do" in words):
             print("\n".join(line for line in words.splitlines()[-TAIL:] if line.strip()))
         measured = gpu_schedule.rates(run / METRICS) or guess
         config = gpu_schedule.fit(config, step, clock.planned(), measured)
         if values and step >= gpu_schedule.steps(config):
             return 0, True
-        if clock.here() < clock.starting + clock.seconds * MEASURING:
+        if clock.last and clock.here() < clock.starting + clock.seconds * MEASURING:
             return 0, False
         _written(plan, config)
         command = [sys.executable, "-m", "train", *given, *more, "--config", str(plan), "--out", str(run)]

@@ -50,18 +50,19 @@ class Trainer:
         self._code.unlink(missing_ok=True)
         with self.log.open("ab") as words:
             self._since.write_text(str(words.tell()))
-            subprocess.Popen(
+            shell = subprocess.Popen(
                 ["sh", "-c", _SCRIPT, str(self.home), *command],
                 stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True,
             )  # fmt: skip
-        while not self.known:
+        while not self.known and shell.poll() is None:
             time.sleep(0.01)
 
     def stop(self, patience: float) -> bool:
         """Let it save and end; False when it did not within ``patience`` s and was killed."""
         shell, process = self._processes()
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGTERM)
+        if self.code is None:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
         end = time.monotonic() + patience
         while self.code is None:
             if time.monotonic() > end:

@@ -107,9 +107,9 @@ def train(args: argparse.Namespace, config: TrainConfig, origin: Origin, world: 
         if world.first:
             command.say(f"python -m train: {text}")
 
-    origin.agree(world)
     given = _given(args, config)
     out = Path(args.out).expanduser()
+    origin.agree(out, world)
     out.mkdir(parents=True, exist_ok=True)
     stages = legs(config, BATCH[world.device.type])
     check_legs(stages, config.data.lanes, world.size)

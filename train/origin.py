@@ -17,7 +17,9 @@ from gen.errors import UserError
 from train import checkpoint
 from train.checkpoint import MODEL, Weights, load_newest
 from train.config import Crnn, Lite, TrainConfig
+from train.crnn import Crnn as CrnnNet
 from train.dist import World
+from train.lite import Lite as LiteNet
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Origin:
     def model(self) -> Lite | Crnn | None:
         """Its network; None where a file does not tell, or there is none."""
         if self.values is None:
-            return getattr(self.init.net, "config", None) if self.init else None
+            return _config(self.init) if self.init else None
         try:
             return MODEL.validate_python(self.values.get("model"))
         except ValidationError:  # of a later version; what is wrong with it is told where the two are compared
@@ -46,18 +48,27 @@ class Origin:
         try:
             return load(model)
         except UserError as error:
-            if model is None or "model" not in str(error):
+            if model is None:
                 raise
-            raise UserError(f"{error} (the network is the {model.kind} of {self.path}, with these changes)") from None
+            told = error
+        load(None)  # when it is not that network's fault
+        raise UserError(f"{told} (the network is the {model.kind} of {self.path})")
 
-    def agree(self, world: World) -> None:
-        """Raise `UserError` where the processes do not find the same checkpoint."""
+    def agree(self, out: Path, world: World) -> None:
+        """Raise `UserError` where the processes do not find the same checkpoint in a run's folder."""
         found = world.gather(None if self.values is None else self.values["step"])
         if len(set(found)) > 1:
             raise UserError(
-                f"the processes find checkpoints of different steps in {self.path and self.path.parent}: {found}; it "
-                "must be one folder that all machines see, or be copied to each of them"
+                f"the processes find checkpoints of different steps in {out}: {found}; it must be one folder that all "
+                "machines see, or be copied to each of them"
             )
+
+
+def _config(weights: Weights) -> Lite | Crnn:
+    if isinstance(weights.net, LiteNet):
+        return weights.net.config
+    assert isinstance(weights.net, CrnnNet)
+    return MODEL.validate_python({"kind": "crnn", "direction": weights.net.direction, "space": weights.codec.space})
 
 
 def find_origin(out: Path, init: str | None, load: Callable[[str], Weights]) -> Origin:

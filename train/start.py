@@ -76,7 +76,7 @@ def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callabl
     from theirs. Raises `UserError` when the networks differ otherwise.
     """
     if told := _another(weights.net, net):
-        raise UserError(f"--init: its network is another one, {told}: only model.depths and model.widths may be larger")
+        raise UserError(f"--init: its network is another one, {told}: only model.depths and widths may be larger")
     there, here = _grown(weights.net, net), net.state_dict()
     per_class = {"matrix": 0, "transcript.weight": 1, "transcript.bias": 1}  # name: rows before the first class
     old, new = weights.codec, codec
