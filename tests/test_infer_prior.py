@@ -98,7 +98,7 @@ def test_unless_it_is_sure_small_ideographs_are_no_annotations(which: str, other
 
 def test_a_column_of_stems() -> None:
     column = [SAMPLES / "vertical-0.png"]
-    assert Recognizer.load(prior="none").read(column)[0].text == "甲㆚㆛㆜戊己庚辛壬癸"
+    assert Recognizer.load(prior="none").read(column)[0].text == "甲㆚丙㆜戊己庚辛壬癸"
     assert Recognizer.load().read(column)[0].text == "甲乙丙丁戊己庚辛壬癸"
 
 
