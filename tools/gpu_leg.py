@@ -61,6 +61,10 @@ class Clock:
         """Seconds that the trainer still has in this leg, its start included."""
         return self.seconds * (1 - SAVING) - (time.monotonic() - self._begin)
 
+    def patience(self) -> float:
+        """Seconds that the trainer has to save and end."""
+        return max(10.0, self.seconds * SAVING)
+
     def planned(self, runs: bool = False) -> float:
         """Seconds of training from now to the end of the last leg, when the trainer ``runs`` or is to be started."""
         later = 0.0 if self.last else self._left - RESERVE - self.seconds
@@ -148,7 +152,7 @@ def watch(trainer: Trainer, run: Path, clock: Clock, fresh: bool, measuring: boo
             time.sleep(0.2)
         except KeyboardInterrupt as error:  # after SIGTERM it goes on: that may be the end of a call
             if not isinstance(error, command.Stopped) or error.number == signal.SIGINT:
-                trainer.stop(max(10.0, clock.seconds * SAVING))
+                trainer.stop(clock.patience())
             raise
         steps = _size(run / METRICS)
         least = min(least, steps)  # it first drops steps that its checkpoint does not have
@@ -160,7 +164,7 @@ def watch(trainer: Trainer, run: Path, clock: Clock, fresh: bool, measuring: boo
         return True
     if not clock.last and not (measuring and started):
         return False
-    if not trainer.stop(max(10.0, clock.seconds * SAVING)):
+    if not trainer.stop(clock.patience()):
         print("the trainer did not save in time: what it did since its last checkpoint is lost")
     return True
 
@@ -174,25 +178,24 @@ def learn(
 ) -> tuple[int, bool]:
     """Train until this leg's time is over; the exit code, and whether the whole run is done. ``rate``: lines a second
     of the first stage, where they need not be timed first."""
-    guess = {config.stages[0].name: rate} if rate else {}
     from tools import gpu_schedule
     from train import checkpoint
     from train.config import load_config
 
+    guess = {config.stages[0].name: rate} if rate else {}
     run, plan, starting, trainer = home / "run", home / "stages.yaml", home / "starting", Trainer(home)
     clock.starting = float(starting.read_text()) if starting.exists() else 0.0
-    values = checkpoint.load_newest(run)[0]
+    measured, step, fresh = gpu_schedule.rates(run / METRICS) or guess, 0, False
     if trainer.known:
         config = gpu_schedule.fitted(config, load_config(str(plan)))
-    elif values:
-        config = gpu_schedule.fitted(config, _written(plan, values["config"]))
-    measured, fresh = gpu_schedule.rates(run / METRICS) or guess, False
-    if trainer.known and trainer.code is None and any(stage.name in measured for stage in config.stages):
-        to_go = gpu_schedule.seconds(config, gpu_schedule.last_step(run / METRICS), measured)
-        print(f"the trainer has {to_go:.0f} s to go, and {clock.planned(runs=True):.0f} s to do it in")
-        if abs(to_go - clock.planned(runs=True)) > 2 * RESTART:
-            trainer.stop(max(10.0, clock.seconds * SAVING))
-    code, words = 0, ""
+        if trainer.code is None and any(stage.name in measured for stage in config.stages):
+            to_go = gpu_schedule.seconds(config, gpu_schedule.last_step(run / METRICS), measured)
+            there_are = clock.planned(runs=True)
+            print(f"the trainer has {to_go:.0f} s to go, and {there_are:.0f} s to do it in")
+            if abs(to_go - there_are) > 2 * RESTART:
+                trainer.stop(clock.patience())
+    elif values := checkpoint.load_newest(run)[0]:
+        step, config = values["step"], gpu_schedule.fitted(config, _written(plan, values["config"]))
     while True:
         if trainer.known:
             over = watch(trainer, run, clock, fresh, not measured)
@@ -200,27 +203,26 @@ def learn(
             if not over:
                 return 0, False
             code, words = trainer.end()
-        values = checkpoint.load_newest(run)[0]
-        step = values["step"] if values else 0
-        if code == KILLED and not fresh:
-            print("the trainer was killed: going on from its last checkpoint")
-        elif "out of memory" in words and (smaller := gpu_schedule.halve(config, step)) != config:
-            print("the GPU's memory ran out: going on with half as large batches")
-            config = smaller
-        elif code:
-            print("\n".join(words.splitlines()[-TAIL:]))
-            return 1 if code == KILLED else code, False
-        elif words and (measured or "nothing to do" in words):
-            print("\n".join(line for line in words.splitlines()[-TAIL:] if line.strip()))
-        measured = gpu_schedule.rates(run / METRICS) or guess
+            values = checkpoint.load_newest(run)[0]
+            step = values["step"] if values else 0
+            if code == KILLED and not fresh:
+                print("the trainer was killed: going on from its last checkpoint")
+            elif "out of memory" in words and (smaller := gpu_schedule.halve(config, step)) != config:
+                print("the GPU's memory ran out: going on with half as large batches")
+                config = smaller
+            elif code:
+                print("\n".join(words.splitlines()[-TAIL:]))
+                return 1 if code == KILLED else code, False
+            elif measured or "nothing to do" in words:
+                print("\n".join(line for line in words.splitlines()[-TAIL:] if line.strip()))
+            measured = gpu_schedule.rates(run / METRICS) or guess
         config = gpu_schedule.fit(config, step, clock.planned(), measured)
-        if values and step >= gpu_schedule.steps(config):
+        if step >= gpu_schedule.steps(config):
             return 0, True
         if clock.last and clock.here() < clock.starting + clock.seconds * MEASURING:
             return 0, False
         _written(plan, config)
-        command = [sys.executable, "-m", "train", *given, *more, "--config", str(plan), "--out", str(run)]
-        trainer.start(command)
+        trainer.start([sys.executable, "-m", "train", *given, *more, "--config", str(plan), "--out", str(run)])
         fresh = True
 
 

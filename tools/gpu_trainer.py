@@ -1,6 +1,6 @@
 """The trainer of `tools.gpu_leg`: a process in a session of its own, which goes on between two calls to the machine.
 
-    python -m pytest tests/test_tools_gpu.py -k trainer
+    python -m pytest tests/test_tools_gpu_trainer.py
 
 All that is known of it lies in files, as the call that asks is not the one that started it. Before the archive of the
 GPU recipe is unpacked only the standard library is there.
