@@ -27,6 +27,7 @@ from infer.allow import allowed_classes
 from infer.backend import Backend, open_backend
 from infer.decode import Found, decode
 from infer.images import MOST_PIXELS, ImageError, ImageLike, grey
+from infer.looks import LOOKS, look_again, unsure
 from infer.prior import Which, open_prior
 from infer.reading import Char, Reading
 from infer.trim import Crop, find_crop
@@ -62,6 +63,7 @@ class Recognizer:
         *,
         allow: str | None = None,
         prior: Which = "auto",
+        looks: int = 3,
         workers: int = 1,
         batch_size: int = BATCH,
         most_pixels: int = MOST_PIXELS,
@@ -73,6 +75,9 @@ class Recognizer:
         }
         priors = {id(backend): open_prior(backend.codec, prior, self._masks[way]) for way, backend in backends.items()}
         self._priors = {way: priors[id(backend)] for way, backend in backends.items()}
+        if looks not in LOOKS:
+            raise UserError(f"looks {looks!r} is none of {', '.join(map(str, LOOKS))}")
+        self._looks = looks
         self._batch, self._most = max(1, batch_size), most_pixels
         self._pool = ThreadPoolExecutor(workers, "reader") if workers > 1 else None
 
@@ -87,6 +92,7 @@ class Recognizer:
         charset: Charset | None = None,
         allow: str | None = None,
         prior: Which = "auto",
+        looks: int = 3,
         workers: int = 1,
         batch_size: int = BATCH,
         most_pixels: int = MOST_PIXELS,
@@ -94,8 +100,9 @@ class Recognizer:
         """A recogniser from files of weights; a direction without any is read by the packaged ones.
 
         ``weights`` read the directions that they know; ``horizontal`` and ``vertical`` that one. ``charset``: of the
-        older project's checkpoints among them. ``allow``, ``prior``: see `infer.allow`, `infer.prior`. ``workers``:
-        threads that read batches at the same time; ``batch_size``: lines in one at most; ``most_pixels``: of an image.
+        older project's checkpoints among them. ``allow``, ``prior``: see `infer.allow`, `infer.prior`. ``looks``: how
+        often a line that is not sure is read, see `infer.looks`. ``workers``: threads that read batches at the same
+        time; ``batch_size``: lines in one at most; ``most_pixels``: of an image.
         Raises `UserError`.
         """
         opened: list[tuple[str, Backend]] = []
@@ -121,7 +128,10 @@ class Recognizer:
             backends.update({way: packaged for way in missing if way in packaged.directions})
         if not backends:
             raise UserError(f"no weights: {ours.name} is not in this installation; give --weight-path FILE")
-        return cls(backends, allow=allow, prior=prior, workers=workers, batch_size=batch_size, most_pixels=most_pixels)
+        return cls(
+            backends, allow=allow, prior=prior, looks=looks, workers=workers, batch_size=batch_size,
+            most_pixels=most_pixels,
+        )  # fmt: skip
 
     @overload
     def read(self, images: Iterable[ImageLike], direction: Direction = "auto") -> list[Reading]: ...
@@ -218,7 +228,13 @@ class Recognizer:
         backend = self.backends[way]
         images, widths = pad_batch([line.pixels for line in batch], backend.image.room)
         counts = np.array([backend.frames(int(width)) for width in widths], np.int64)
-        found = decode(backend.run(images, self._masks[way]), counts, self._priors[way])
+        mask, prior = self._masks[way], self._priors[way]
+        frames = backend.run(images, mask)
+        found = decode(frames, counts, prior)
+        if self._looks > 1 and len(chosen := unsure(found)):
+            frames = look_again(lambda moved: backend.run(moved, mask), images, frames, chosen, self._looks)
+            for number, chars in zip(chosen.tolist(), decode(frames, counts[chosen], prior)):
+                found[number] = chars
         return [
             _reading(line, chars, int(width) / max(1, int(count)), backend)
             for line, chars, width, count in zip(batch, found, widths, counts)

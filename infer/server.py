@@ -23,6 +23,7 @@ from gen.charset import load_charset
 from gen.errors import UserError
 from gen.plan import parse_size
 from infer.backend import DEVICES
+from infer.looks import LOOKS
 from infer.prior import PRIORS
 
 KEY = "CRNN_API_KEY"  # in the environment, where other users of the machine do not see it
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="what is likely: as in text, where a line is text (default), or nothing",
     )
+    add("--looks", type=int, choices=LOOKS, default=3, help="at a line that is not sure (default: 3; 1 is fastest)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add("--port", type=_port, default=5000, help="default: 5000; 0: any that is free")
     add("--workers", metavar="N", help="threads that read (default: one for each processor)")
@@ -95,7 +97,7 @@ def serve(args: argparse.Namespace) -> int:
         recognizer = Recognizer.load(
             horizontal=args.weight_path_horizontal, vertical=args.weight_path_vertical, device=args.device,
             charset=load_charset(args.charset) if args.charset else None, allow=args.allow, prior=args.prior,
-            most_pixels=pixels,
+            looks=args.looks, most_pixels=pixels,
         )  # fmt: skip
         service = Service(recognizer, settings)
         most = most_connections()

@@ -98,7 +98,7 @@ def test_unless_it_is_sure_small_ideographs_are_no_annotations(which: str, other
 
 def test_a_column_of_stems() -> None:
     column = [SAMPLES / "vertical-0.png"]
-    assert Recognizer.load(prior="none").read(column)[0].text == "甲㆚丙㆜戊己庚辛壬癸"
+    assert Recognizer.load(prior="none", looks=1).read(column)[0].text == "甲㆚丙㆜戊己庚辛壬癸"
     assert Recognizer.load().read(column)[0].text == "甲乙丙丁戊己庚辛壬癸"
 
 
@@ -253,7 +253,7 @@ LIKELY = SAMPLES / "horizontal-9.png", {"none": "㆖海市黄浦区人民大道2
 
 def test_a_recogniser_has_the_prior_it_was_told() -> None:
     for which, text in LIKELY[1].items():
-        assert Recognizer.load(prior=which).read([LIKELY[0]])[0].text == text  # type: ignore[arg-type]
+        assert Recognizer.load(prior=which, looks=1).read([LIKELY[0]])[0].text == text  # type: ignore[arg-type]
     with pytest.raises(UserError, match="prior 'novel' is none of auto, text, none"):
         Recognizer.load(prior="novel")  # type: ignore[arg-type]
 
@@ -261,7 +261,7 @@ def test_a_recogniser_has_the_prior_it_was_told() -> None:
 def test_the_command_line() -> None:
     for which, text in LIKELY[1].items():
         done = subprocess.run(
-            [sys.executable, "-m", "infer", "--prior", which, str(LIKELY[0]), "--format", "txt"],
+            [sys.executable, "-m", "infer", "--prior", which, "--looks", "1", str(LIKELY[0]), "--format", "txt"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout == f"{text}\n"
@@ -270,5 +270,5 @@ def test_the_command_line() -> None:
 def test_the_service(tmp_path: Path) -> None:
     for which, text in LIKELY[1].items():
         (tmp_path / which).mkdir()
-        with service(tmp_path / which, "--prior", which, "--workers", "1") as served:
+        with service(tmp_path / which, "--prior", which, "--looks", "1", "--workers", "1") as served:
             assert served.upload(LIKELY[0].read_bytes()).text == text

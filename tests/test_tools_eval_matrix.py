@@ -72,7 +72,7 @@ def test_the_figures_are_those_of_train_evaluate(tmp_path: Path) -> None:
     assert evaluate.main(["--weight-path", str(torch), *data, "--json", str(tmp_path / "a.json")]) == 0
     expected = json.loads((tmp_path / "a.json").read_bytes())
     assert 0.1 < expected["by_group"]["gb2312-1"]["char_accuracy"] < 0.9
-    some = ["--recipes", "eval-default", "--direction", "vertical", "--lines", "60", "--per-font", "0"]
+    some = ["--recipes", "eval-default", "--direction", "vertical", "--lines", "60", "--per-font", "0", "--looks", "1"]
     for path in (tmp_path / "w.onnx", torch):
         file = tmp_path / f"m{path.suffix}.json"
         assert eval_matrix.main(["--weight-path", str(path), "--fonts", *FONTS, *some, "--json", str(file)]) == 0
@@ -86,11 +86,11 @@ def test_the_figures_are_those_of_train_evaluate(tmp_path: Path) -> None:
 
 def test_margins_are_cut_off_when_asked_for(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some = ["--weight-path", str(weights), "--recipes", "eval-classic", "--direction", "horizontal", "--fonts", *FONTS]
-    some += ["--lines", "60", "--per-font", "0"]
+    some += ["--lines", "60", "--per-font", "0", "--looks", "1"]
     assert eval_matrix.main([*some, "--trim", "--json", str(tmp_path / "m.json")]) == 0
     items = source("eval-classic", "horizontal").read(range(60))
     tally = Tally()
-    readings = Recognizer.load(weights).read([item.pixels for item in items], "horizontal")
+    readings = Recognizer.load(weights, looks=1).read([item.pixels for item in items], "horizontal")
     for item, reading in zip(items, readings):
         tally.add(item.text, reading.text)
     cell = cells(tmp_path / "m.json")["eval-classic horizontal"]
@@ -99,7 +99,11 @@ def test_margins_are_cut_off_when_asked_for(weights: Path, tmp_path: Path, capsy
     assert "were cut off first" in capsys.readouterr().out
     assert eval_matrix.main([*some, "--json", str(tmp_path / "m.json")]) == 0  # measured anew
     assert cells(tmp_path / "m.json")["eval-classic horizontal"]["confusions"] != cell["confusions"]
-    assert "no margin was cut off" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no margin was cut off" in out
+    assert "Each was looked at once." in out
+    assert eval_matrix.main([*some, "--looks", "3", "--json", str(tmp_path / "m.json")]) == 0  # and anew
+    assert "Those that were not sure were looked at thrice" in capsys.readouterr().out
 
 
 def test_it_goes_on_from_the_cells_that_are_there(weights: Path, tmp_path: Path) -> None:
@@ -134,7 +138,7 @@ def test_confusions_of_look_alikes_stand_apart() -> None:
     tally = Tally()
     for _ in range(3):
         tally.add("，|", ",<", "song", 20)
-    values = {**tally.to_dict(), "trim": False}
+    values = {**tally.to_dict(), "trim": False, "looks": 1}
     text = page({"file": "w.onnx", "bytes": 1, "sha256": "ab"}, {"eval-classic horizontal": values})
     alike, others = text.split("| Others |")
     assert "， → , 3" in alike

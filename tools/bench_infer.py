@@ -39,6 +39,7 @@ from tools.pen import Line, Pen
 PARTS = ("lines", "start", "folder", "rest")
 NAMES = {
     "int8": "lite, 8-bit integers, ONNX Runtime",
+    "looks": "the same, thrice at a line that is not sure",
     "onnx": "lite, ONNX Runtime",
     "torch": "lite, torch",
     "crnn": "the older network, torch (random parameters)",

@@ -1,8 +1,8 @@
 """Milliseconds of each reader, a line at a time on one thread: part of ``python -m tools.bench_infer``.
 
 All readers see the same lines in turn (A B A B …), so that a noisy machine hits all alike; a figure is the median of
-all rounds, a ratio the median of the rounds' ratios. Milliseconds are those of the processor, not of the clock on the
-wall: what else runs on the machine takes turns, but is not counted.
+all rounds' means, a ratio the median of the rounds' ratios. Milliseconds are those of the processor, not of the clock
+on the wall: what else runs on the machine takes turns, but is not counted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,9 @@ def network(backend: Backend) -> Reader:
 
 
 def open_ours(weights: Path, folder: Path, fonts: Sequence[str]) -> dict[str, Recognizer]:
-    """The weights with ONNX Runtime, in 8-bit integers and as they are, and with torch on one thread; and the older
-    project's network, its parameters drawn at random, whose every frame is blank. Raises `UserError`."""
+    """The weights with ONNX Runtime, in 8-bit integers and as they are, and with torch on one thread, each looking once
+    at a line; in 8-bit integers as ``python -m infer`` does, with further looks at lines that are not sure; and the
+    older project's network, its parameters drawn at random, whose every frame is blank. Raises `UserError`."""
     import torch
 
     from infer.export import calibration, export
@@ -62,10 +64,11 @@ def open_ours(weights: Path, folder: Path, fonts: Sequence[str]) -> dict[str, Re
     older = {"model": net.state_dict(), "args": Namespace(direction="horizontal"), "epoch": 0, "optimizer": None}
     torch.save(older, folder / "crnn.pth")
     return {
-        "int8": Recognizer.load(horizontal=int8),
-        "onnx": Recognizer.load(horizontal=weights),
-        "torch": Recognizer({"horizontal": TorchBackend(weights, "cpu")}),
-        "crnn": Recognizer.load(horizontal=folder / "crnn.pth", charset=loaded.codec.charset),
+        "int8": Recognizer.load(horizontal=int8, looks=1),
+        "looks": Recognizer.load(horizontal=int8),
+        "onnx": Recognizer.load(horizontal=weights, looks=1),
+        "torch": Recognizer({"horizontal": TorchBackend(weights, "cpu")}, looks=1),
+        "crnn": Recognizer.load(horizontal=folder / "crnn.pth", charset=loaded.codec.charset, looks=1),
     }
 
 
@@ -96,7 +99,7 @@ def speed(
                 for part, given in (("paper", paper), ("run", pixels)):
                     found = network(ours[name].backends["horizontal"])(given[:2] if number < 0 else given)
                     if number >= 0 and not (part == "paper" and any(found["texts"])):
-                        parts.setdefault((width, name, part), []).append(median(found["cpu"]))
+                        parts.setdefault((width, name, part), []).append(fmean(found["cpu"]))
     return {
         str(width): {
             name: _figures(every[width, name], every[width, "int8"])
@@ -109,15 +112,15 @@ def speed(
 
 def _figures(rounds: Sequence[Timed], base: Sequence[Timed]) -> dict[str, float]:
     return {
-        "ms": 1e3 * median([second for each in rounds for second in each["cpu"]]),
-        "wall_ms": 1e3 * median([second for each in rounds for second in each["wall"]]),
-        "ratio": median([median(each["cpu"]) / median(other["cpu"]) for each, other in zip(rounds, base)]),
+        "ms": 1e3 * median([fmean(each["cpu"]) for each in rounds]),
+        "wall_ms": 1e3 * median([fmean(each["wall"]) for each in rounds]),
+        "ratio": median([fmean(each["cpu"]) / fmean(other["cpu"]) for each, other in zip(rounds, base)]),
     }
 
 
 def _parts(rounds: Sequence[Timed], paper: Sequence[float], run: Sequence[float]) -> dict[str, float]:
     if not (paper and run):
         return {}
-    rest = [median(each["cpu"]) - part for each, part in zip(rounds, run)]
+    rest = [fmean(each["cpu"]) - part for each, part in zip(rounds, run)]
     matrix = [whole - part for whole, part in zip(run, paper)]
     return {"backbone": 1e3 * median(paper), "matrix": 1e3 * median(matrix), "rest": 1e3 * median(rest)}

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from gen.plan import parse_size
 from infer.recognizer import EXACT, PACKAGED, Direction, Recognizer
 from tools import bench_infer_peers
 from tools.bench import run, table
-from tools.bench_gen_run import machine, median
+from tools.bench_gen_run import machine
 from tools.bench_infer_peer import timed
 from tools.bench_infer_peers import Peer
 from tools.pen import Bytes, Line, Pen
@@ -58,9 +59,9 @@ def score(lines: Sequence[Line], texts: Sequence[str]) -> dict[str, Any]:
 
 
 def judged(read: Read, lines: Sequence[Line]) -> dict[str, Any]:
-    """The score of a reader, and its milliseconds a line, the median."""
+    """The score of a reader, and its milliseconds a line, the mean."""
     found = read([line.pixels for line in lines])
-    return {**score(lines, found["texts"]), "ms": 1e3 * median(found["cpu"])}
+    return {**score(lines, found["texts"]), "ms": 1e3 * fmean(found["cpu"])}
 
 
 def turned(read: Read, lines: Sequence[Line]) -> dict[str, Any]:

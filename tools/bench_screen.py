@@ -28,6 +28,7 @@ from gen.command import Parser
 from gen.errors import UserError
 from gen.fonts import Font, covered_by, fonts_from
 from gen.stream import DIRECTIONS
+from infer.looks import LOOKS
 from infer.prior import PRIORS
 from infer.recognizer import PACKAGED, Recognizer
 from tools import bench_infer_peers
@@ -150,7 +151,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     sizes = SIZES[:1] if options.quick else SIZES
     with ExitStack() as stack:
         peer = stack.enter_context(bench_infer_peers.started(PEER)) if options.peer else None
-        judge = Judge(Recognizer.load(options.weight_path, prior=options.prior), peer)
+        judge = Judge(Recognizer.load(options.weight_path, prior=options.prior, looks=options.looks), peer)
         pages = list(product(texts, DIRECTIONS, range(len(sizes))))
         for font, direction, at in tqdm(pages, unit=" pages", leave=False, disable=None):
             first = len(texts[font]) * at // len(sizes)  # what does not fit on one page begins another
@@ -191,6 +192,7 @@ def parser() -> argparse.ArgumentParser:
     add("--text", type=Path, default=TEXT, metavar="F", help="a paragraph a line (default: 42 of the package)")
     add("--weight-path", type=Path, default=PACKAGED, metavar="W", help="default: the packaged weights")
     add("--prior", choices=PRIORS, default="auto", help="as of python -m infer (default: auto)")
+    add("--looks", type=int, choices=LOOKS, default=3, help="as of python -m infer (default: 3)")
     add("--peer", action="store_true", help="RapidOCR too, columns turned to the left (comes from PyPI into a venv)")
     add("--quick", action="store_true", help="one size only")
     add("--html", type=Path, metavar="F", help="write a page there, with the worst lines")

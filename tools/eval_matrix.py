@@ -38,6 +38,7 @@ from gen.estimate import processors
 from gen.plan import parse_size
 from gen.stream import DIRECTIONS
 from infer.backend import Backend, open_backend
+from infer.looks import LOOKS
 from infer.recognizer import PACKAGED, Recognizer
 from tools.eval_matrix_page import page
 from train.evaluate import Evaluation, measure, write
@@ -69,11 +70,12 @@ def first_of_fonts(source: RenderedSource, each: int) -> dict[str, Ints]:
 class Judge:
     """Has one network read what the recipes draw."""
 
-    def __init__(self, backend: Backend, fonts: Sequence[str], trim: bool) -> None:
+    def __init__(self, backend: Backend, fonts: Sequence[str], trim: bool, looks: int) -> None:
         self.backend, self.fonts = backend, tuple(fonts)
         if not trim:
             backend.image = replace(backend.image, trim=False)  # type: ignore[misc]
-        self._recognizer = Recognizer(dict.fromkeys(backend.directions, backend), prior="none", batch_size=BATCH)
+        backends = dict.fromkeys(backend.directions, backend)
+        self._recognizer = Recognizer(backends, prior="none", looks=looks, batch_size=BATCH)
 
     def source(self, recipe: str, direction: str) -> RenderedSource:
         """Lines that nobody trains on."""
@@ -133,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     add("--per-font", default="1000", metavar="N", help="of each font besides (default: 1000; 0: none)")
     add("--fonts", nargs="+", default=[], metavar="PATH", help="what lines are drawn with (default: the catalogue's)")
     add("--trim", action="store_true", help="cut off blank margins first, where the weights want it")
+    add("--looks", type=int, choices=LOOKS, default=3, help="as of python -m infer (default: 3)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu, one thread")
     add("--json", type=Path, metavar="F", help="write all figures there, and go on from those that are there")
     add("--markdown", type=Path, metavar="F", help="write tables there (default: print them)")
@@ -154,7 +157,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--direction {options.direction}: {options.weight_path} reads {backend.directions[0]} lines")
     directions = [options.direction] if options.direction else backend.directions
     cells = earlier(options.json, weights)
-    judge = Judge(backend, options.fonts, options.trim)
+    judge = Judge(backend, options.fonts, options.trim, options.looks)
 
     def keep(name: str, cell: Mapping[str, Any]) -> None:
         cells[name] = dict(cell)
@@ -166,7 +169,13 @@ def run(options: argparse.Namespace) -> None:
         name = f"{recipe} {direction}"
         wanted.append(name)
         source = judge.source(recipe, direction)
-        made = {"identity": source.identity, "seed": source.stream.seed, "asked": lines, "trim": options.trim}
+        made = {
+            "identity": source.identity,
+            "seed": source.stream.seed,
+            "asked": lines,
+            "trim": options.trim,
+            "looks": options.looks,
+        }
         if {key: cells.get(name, {}).get(key) for key in made} != made:
             keep(name, {**made, **judge.total(source, lines)})
         if per_font and cells[name].get("asked_per_font") != per_font:

@@ -21,7 +21,7 @@ def page(weights: Mapping[str, Any], cells: Cells) -> str:
         f"`{weights['file']}`, {weights['bytes']:,} bytes, sha256 `{weights['sha256'][:12]}…`, by `python -m "
         "tools.eval_matrix`. *Folded*: look-alikes (`gen/lookalike.tsv`) are taken as equal. Shares of characters are "
         "1 - CER, in a group those of its own characters that were read right; in brackets how many lines. Spaces do "
-        f"not count. {_trim(cells)}",
+        f"not count. {_trim(cells)} {_looks(cells)}",
         *table(("", *TOTALS), [(name, *_totals(cell)) for name, cell in cells.items()]),
     ]
     parts += _section("Groups: characters right, raw / folded", cells, "by_group", "char_accuracy", GROUPS)
@@ -41,10 +41,20 @@ def page(weights: Mapping[str, Any], cells: Cells) -> str:
     return "\n\n".join(_paragraphs(parts)) + "\n"
 
 
+_TIMES = {3: "thrice", 5: "five times"}
+
+
 def _trim(cells: Cells) -> str:
     if any(cell["trim"] for cell in cells.values()):
         return "Blank margins were cut off first, as `python -m infer` does."
     return "Lines were read whole, no margin was cut off."
+
+
+def _looks(cells: Cells) -> str:
+    looks = max(cell["looks"] for cell in cells.values())
+    if looks == 1:
+        return "Each was looked at once."
+    return f"Those that were not sure were looked at {_TIMES[looks]}, as `python -m infer` does with `--looks {looks}`."
 
 
 TOTALS = ("lines", "lines right", "folded", "characters", "characters right", "folded")

@@ -1,0 +1,123 @@
+"""Further looks: what is moved and averaged, which lines pay for it, and that the packaged weights read better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from gen.errors import UserError
+from gen.sample import Recipe, render
+from gen.stream import Stream
+from infer import Recognizer
+from infer.backend import Backend, Frames, open_backend
+from infer.decode import Found
+from infer.looks import LOOKS, MOVES, SURE, merged, moved, unsure
+from infer.recognizer import PACKAGED
+from tests.test_infer_decode import frames_of
+
+Floats = NDArray[np.float32]
+
+
+class Counting:
+    """A backend that notes how many lines it is given each time."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.calls = backend, list[int]()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.backend, name)
+
+    def run(self, images: NDArray[np.uint8], allowed: NDArray[np.bool_] | None) -> Frames:
+        self.calls.append(len(images))
+        return self.backend.run(images, allowed)
+
+
+@pytest.mark.parametrize(("along", "across"), [*MOVES, (0, 0), (-3, 2)])
+def test_contents_move_and_edges_are_repeated(along: int, across: int) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (2, 1, 32, 50), np.uint8)
+    found = moved(images, along, across)
+    for y, x in np.ndindex(32, 50):
+        from_y, from_x = min(max(0, y - across), 31), min(max(0, x - along), 49)
+        assert (found[:, 0, y, x] == images[:, 0, from_y, from_x]).all()
+
+
+def test_moves_leave_frames_where_they_were() -> None:
+    assert all(abs(along) < 4 / 2 for along, _ in MOVES)  # 4 px a frame
+    assert len(set(MOVES)) == len(MOVES) == max(LOOKS) - 1
+    assert np.array(MOVES[: LOOKS[1] - 1]).sum() == 0 == np.array(MOVES).sum()  # no look is on one side only
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(LOOKS), st.integers(1, 3), st.integers(1, 8), st.integers(1, 5), st.integers(0, 2**32))
+def test_the_mean_is_that_of_each_frame(looks: int, lines: int, steps: int, classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = np.exp(6 * rng.random((looks, lines, steps, 1 + classes)))
+    seen = (scores / scores.sum(axis=3, keepdims=True)).astype(np.float32)
+    inked = seen.argmax(axis=3) > 0
+    found = merged([frames_of(each) for each in seen])
+    expected = (inked.sum(axis=0) > looks / 2).nonzero()
+    assert (found.line.tolist(), found.frame.tolist()) == (expected[0].tolist(), expected[1].tolist())
+    known = np.where(inked[..., None], seen[..., 1:], 0).mean(axis=0)
+    np.testing.assert_allclose(found.chances, known[expected], rtol=1e-5)
+
+
+def test_a_line_is_unsure_when_one_of_its_characters_is() -> None:
+    def line(*chances: float) -> list[Found]:
+        return [Found(0, chance, 0.0, ()) for chance in chances]
+
+    lines = [line(0.9, SURE), line(0.9, SURE - 0.01, 0.9), [], line(0.1), line(1.0)]
+    assert unsure(lines).tolist() == [1, 3]
+
+
+def drawn(
+    small: Callable[..., Recipe], count: int, direction: str = "horizontal"
+) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    recipe, stream = small("gen-default", ["image.format=png"]), Stream(11, direction, "val")
+    samples = [render(recipe, stream, number) for number in range(count)]
+    return [sample.pixels for sample in samples], [sample.text for sample in samples]
+
+
+def test_only_lines_that_are_not_sure_are_read_again(small: Callable[..., Recipe]) -> None:
+    images, _ = drawn(small, 40)
+    backend = Counting(open_backend(PACKAGED))
+    first = Recognizer({"horizontal": backend}, prior="none", looks=1)  # type: ignore[dict-item]
+    doubtful = [reading.lowest < SURE for reading in first.read(images)]
+    assert 0 < sum(doubtful) < 40
+    assert sum(backend.calls) == 40
+    once = first.read(images)
+    for looks in LOOKS[1:]:
+        backend.calls.clear()
+        again = Recognizer({"horizontal": backend}, prior="none", looks=looks)  # type: ignore[dict-item]
+        found = again.read(images)
+        assert sum(backend.calls) == 40 + (looks - 1) * sum(doubtful)
+        assert [a == b for a, b in zip(found, once)] == [not doubt for doubt in doubtful]
+        assert [again.read([image])[0].text for image in images] == [reading.text for reading in found]
+
+
+@pytest.mark.parametrize("direction", ["horizontal", "vertical"])
+def test_more_is_read_right(small: Callable[..., Recipe], direction: str) -> None:
+    images, texts = drawn(small, 400, direction)
+
+    def right(looks: int) -> int:
+        readings = Recognizer.load(prior="none", looks=looks).read(images, direction)  # type: ignore[arg-type]
+        return sum(reading.text == text.replace(" ", "") for reading, text in zip(readings, texts))
+
+    once, thrice = right(1), right(3)
+    assert thrice > once > 200
+
+
+def test_characters_that_may_not_be_read_stay_out(small: Callable[..., Recipe]) -> None:
+    images, _ = drawn(small, 20)
+    for reading in Recognizer.load(prior="none", allow="0123456789").read(images):
+        assert set(reading.text) <= set("0123456789")
+
+
+def test_other_numbers_of_looks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"looks 2 is none of 1, 3, 5"):
+        Recognizer.load(looks=2)
