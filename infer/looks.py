@@ -19,7 +19,7 @@ from infer.backend import Frames
 from infer.decode import Found
 
 MOVES = ((1, -1), (-1, 1), (1, 1), (-1, -1))  # px along the line, px across it
-LOOKS = (1, 3, 5)  # odd numbers of looks are never of two minds about a frame
+LOOKS = (1, 3, 5)  # moves come in pairs, one to either side
 SURE = 0.6
 
 
@@ -52,15 +52,17 @@ def moved(images: NDArray[np.uint8], along: int, across: int) -> NDArray[np.uint
 
 
 def merged(looks: Sequence[Frames]) -> Frames:
-    """The mean of what was seen of the same lines: frames that most looks do not call blank, and of each the mean
-    chances, those of a look that calls it blank being 0."""
+    """What was seen of the same lines: the frames of the first look, and of each the mean chances over those looks that
+    do not call it blank. Looks that might add frames, or take some away, were tried: more narrow signs were lost."""
+    first, *others = looks
     steps = 1 + max((int(each.frame.max()) for each in looks if len(each.frame)), default=0)
-    places = [each.line * steps + each.frame for each in looks]
-    every, counts = np.unique(np.concatenate(places), return_counts=True)
-    kept = every[2 * counts > len(looks)]
-    chances = np.zeros((len(kept), looks[0].chances.shape[1]), np.float32)
-    for each, place in zip(looks, places):
-        known = np.isin(place, kept)
-        chances[np.searchsorted(kept, place[known])] += each.chances[known]
-    chances /= len(looks)
-    return Frames(*np.divmod(kept, steps), chances)
+    kept = first.line * steps + first.frame
+    chances, seen = first.chances.copy(), np.ones(len(kept), np.float32)
+    for each in others:
+        places = each.line * steps + each.frame
+        known = np.isin(places, kept)
+        at = np.searchsorted(kept, places[known])
+        chances[at] += each.chances[known]
+        seen[at] += 1
+    chances /= seen[:, None]
+    return Frames(first.line, first.frame, chances)

@@ -29,6 +29,7 @@ from gen.errors import UserError
 from gen.estimate import processors
 
 PATIENCE = 180.0  # seconds; a link that is away for 20 is waited for, a process that hangs does not hang the others
+ANSWER = 30.0  # seconds for the store of torchrun: on a busy machine 5 were too few, and a line was told twice
 
 
 class Lost(RuntimeError):
@@ -208,7 +209,7 @@ def tell_once(text: str) -> None:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         key = f"told/{os.environ.get('GROUP_RANK')}/{hashlib.sha256(text.encode()).hexdigest()}"
         with suppress(RuntimeError, ValueError):
-            store, *_ = next(rendezvous("env://", timeout=timedelta(seconds=5)))
+            store, *_ = next(rendezvous("env://", timeout=timedelta(seconds=ANSWER)))
             if store.add(key, 1) > 1:
                 return
     say(text)
