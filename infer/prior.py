@@ -62,7 +62,7 @@ ASCII, EVERYDAY, RARE, SIGN = 500, 100, 50, 10
 _KNOWN = {char: often for chars, often in reversed(FREQUENCIES.items()) for char in chars}
 SURE = 0.9  # what has this chance is not asked about
 SLIGHT = 1e-3  # what has less chance is not considered
-LOOKS = 2
+ROUNDS = 2
 UNSEEN = 0.3  # characters of each script that every line is taken to have beside its own
 
 
@@ -125,7 +125,7 @@ class Prior:
         alone = chance * self._factor[number]
         first = np.searchsorted(row, np.arange(len(numbers)))
         now = best.copy()
-        for _ in range(LOOKS):  # all at once, so that none has to wait for another
+        for _ in range(ROUNDS):  # all at once, so that none has to wait for another
             likely = alone * self._beside(numbers[row], number, now, line, touching)
             highest = np.maximum.reduceat(likely, first)
             chosen = np.flatnonzero(likely == highest[row])[::-1]

@@ -11,9 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Char:
-    """One character. ``score``: its probability, 0 to 1, with the prior where that had a say. ``at``: where its middle
-    is along the reading direction, px of the image as given (from the left of a horizontal line, from the top of a
-    vertical one). ``alternatives``: other characters with their probabilities, the likeliest first."""
+    """One character. ``score``: its probability, 0 to 1, the mean of all looks, with the prior where that had a say.
+    ``at``: where its middle is along the reading direction, px of the image as given (from the left of a horizontal
+    line, from the top of a vertical one). ``alternatives``: other characters with their probabilities, the likeliest
+    first."""
 
     text: str
     score: float

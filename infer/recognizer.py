@@ -27,7 +27,7 @@ from infer.allow import allowed_classes
 from infer.backend import Backend, open_backend
 from infer.decode import Found, decode
 from infer.images import MOST_PIXELS, ImageError, ImageLike, grey
-from infer.looks import LOOKS, look_again, unsure
+from infer.looks import LOOKS, look_again, of_lines, unsure
 from infer.prior import Which, open_prior
 from infer.reading import Char, Reading
 from infer.trim import Crop, find_crop
@@ -77,7 +77,7 @@ class Recognizer:
         self._priors = {way: priors[id(backend)] for way, backend in backends.items()}
         if looks not in LOOKS:
             raise UserError(f"looks {looks!r} is none of {', '.join(map(str, LOOKS))}")
-        self._looks = looks
+        self._looks = int(looks)
         self._batch, self._most = max(1, batch_size), most_pixels
         self._pool = ThreadPoolExecutor(workers, "reader") if workers > 1 else None
 
@@ -232,7 +232,8 @@ class Recognizer:
         frames = backend.run(images, mask)
         found = decode(frames, counts, prior)
         if self._looks > 1 and len(chosen := unsure(found)):
-            frames = look_again(lambda moved: backend.run(moved, mask), images, frames, chosen, self._looks)
+            frames = of_lines(frames, chosen)  # those of the others are not held while these are looked at
+            frames = look_again(lambda moved: backend.run(moved, mask), images[chosen], frames, self._looks)
             for number, chars in zip(chosen.tolist(), decode(frames, counts[chosen], prior)):
                 found[number] = chars
         return [

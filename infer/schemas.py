@@ -51,7 +51,7 @@ class CharAnswer(BaseModel):
     """A character that was read."""
 
     text: str
-    score: Annotated[float, Field(ge=0, le=1, description="its probability")]
+    score: Annotated[float, Field(ge=0, le=1, description="its probability, the mean of all looks at it")]
     at: Annotated[float, Field(description="its middle along the line, px of the image as given")]
     alternatives: Annotated[list[tuple[str, float]], Field(description="what else it may be, the likeliest first")]
 

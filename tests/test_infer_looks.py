@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from gen.stream import Stream
 from infer import Recognizer
 from infer.backend import Backend, Frames, open_backend
 from infer.decode import Found
-from infer.looks import LOOKS, MOVES, SURE, merged, moved, unsure
+from infer.looks import LOOKS, MOVES, SURE, Mean, moved, unsure
 from infer.recognizer import PACKAGED
 from tests.test_infer_decode import frames_of
 
@@ -62,7 +61,11 @@ def test_the_mean_is_over_looks_that_see_a_character(
     scores = np.exp(6 * rng.random((looks, lines, steps, 1 + classes)))
     seen = (scores / scores.sum(axis=3, keepdims=True)).astype(np.float32)
     inked = seen.argmax(axis=3) > 0
-    found = merged([frames_of(each) for each in seen])
+    first, *others = [frames_of(each) for each in seen]
+    mean = Mean(first)
+    for other in others:
+        mean.add(other)
+    found = mean.frames()
     expected = inked[0].nonzero()
     assert (found.line.tolist(), found.frame.tolist()) == (expected[0].tolist(), expected[1].tolist())
     total = np.where(inked[..., None], seen[..., 1:], 0).sum(axis=0)
@@ -120,6 +123,6 @@ def test_characters_that_may_not_be_read_stay_out(small: Callable[..., Recipe]) 
         assert set(reading.text) <= set("0123456789")
 
 
-def test_other_numbers_of_looks_are_refused(tmp_path: Path) -> None:
+def test_other_numbers_of_looks_are_refused() -> None:
     with pytest.raises(UserError, match=r"looks 2 is none of 1, 3, 5"):
         Recognizer.load(looks=2)

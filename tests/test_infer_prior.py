@@ -196,7 +196,7 @@ def test_a_second_look_takes_what_the_first_one_found() -> None:
     line = spread([*sure("不是第的28"), {"O": 0.5, "0": 0.4}, {"l": 0.5, "1": 0.4}])
     assert read("auto", line) == ["不是第的2801"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("infer.prior.LOOKS", 1)
+        patch.setattr("infer.prior.ROUNDS", 1)
         assert read("auto", line) == ["不是第的280l"]
 
 

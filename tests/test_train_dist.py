@@ -59,7 +59,7 @@ def test_what_all_processes_say_is_said_once_and_nothing_is_lost(tmp_path: Path)
     lines = done.stderr.splitlines()
     assert lines.count("the same") == lines.count("of rank 0") == lines.count("of rank 1") == 1
     told = [line for line in lines if line.startswith("python -m train: ")]
-    assert len(told) == 2
+    assert len(told) == 2, done.stderr
     assert "nowhere/manifest.json is not there" in told[0]
     assert "arguments are required: --data, --out; see python -m train --help" in told[1]
     assert "Traceback" not in done.stderr

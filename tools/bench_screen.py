@@ -164,7 +164,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         worst = sorted(judge.mistakes[options.worst], key=lambda mistake: -mistake.share)[:WORST]
         title = "Lines from a browser's screen" + (", as photographs" if options.worst == "photo" else "")
         write(options.html, page(title, judge.together[options.worst], worst).encode(), "--html")
-    return {"cells": cells, "confusions": confusions(judge.together)}
+    return {"prior": options.prior, "looks": options.looks, "cells": cells, "confusions": confusions(judge.together)}
 
 
 def confusions(together: dict[str, Tally]) -> dict[str, list[list[Any]]]:

@@ -3,9 +3,10 @@
     python -m tools.eval_matrix --json matrix.json --markdown matrix.md
     python -m tools.eval_matrix --weight-path runs/h/weights.pt --json h.json --per-font 0
 
-Lines are read whole, as `train.evaluate` does, or with ``--trim`` as `python -m infer` reads them, blank margins cut
-off where the weights want it. A recipe in a direction is a cell, and each is
-written to ``--json`` when it is done: the same command again measures what is missing, another ``--lines`` anew.
+Lines are read whole, or with ``--trim`` as `python -m infer` reads them, blank margins cut off where the weights want
+it; with further looks at those that are not sure, as it does, or with ``--looks 1`` as `train.evaluate`. A recipe in a
+direction is a cell, and each is written to ``--json`` when it is done: the same command again measures what is missing,
+another ``--lines``, ``--trim`` or ``--looks`` all of it.
 """
 
 from __future__ import annotations

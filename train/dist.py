@@ -29,7 +29,7 @@ from gen.errors import UserError
 from gen.estimate import processors
 
 PATIENCE = 180.0  # seconds; a link that is away for 20 is waited for, a process that hangs does not hang the others
-ANSWER = 30.0  # seconds for the store of torchrun: on a busy machine 5 were too few, and a line was told twice
+ANSWER = 10.0  # seconds for the store of torchrun: 5 were once too few on a busy machine, and a line was told twice
 
 
 class Lost(RuntimeError):
