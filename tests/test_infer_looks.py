@@ -17,7 +17,8 @@ from infer import Recognizer
 from infer.backend import Backend, Frames, open_backend
 from infer.decode import Found
 from infer.looks import LOOKS, MOVES, SURE, Mean, moved, unsure
-from infer.recognizer import PACKAGED
+from infer.recognizer import EXACT, PACKAGED
+from infer.torch_backend import TorchBackend
 from tests.test_infer_decode import frames_of
 
 Floats = NDArray[np.float32]
@@ -115,6 +116,15 @@ def test_more_is_read_right(small: Callable[..., Recipe], direction: str) -> Non
 
     once, thrice = right(1), right(3)
     assert thrice > once > 200
+
+
+def test_torch_looks_as_onnx_does(small: Callable[..., Recipe]) -> None:
+    images, _ = drawn(small, 60)
+    onnx = Recognizer.load(EXACT, prior="none").read(images)
+    torch = Recognizer({"horizontal": TorchBackend(EXACT, "cpu")}, prior="none").read(images)
+    assert [reading.text for reading in torch] == [reading.text for reading in onnx]
+    once = Recognizer.load(EXACT, prior="none", looks=1).read(images)
+    assert [reading.text for reading in once] != [reading.text for reading in onnx]
 
 
 def test_characters_that_may_not_be_read_stay_out(small: Callable[..., Recipe]) -> None:
