@@ -30,7 +30,7 @@ from infer.ahead import Ahead, Loaded
 from infer.backend import DEVICES
 from infer.formats import FORMATS
 from infer.images import ImageError, grey
-from infer.looks import LOOKS
+from infer.looks import LOOKS, PRESET
 from infer.output import opened
 from infer.paths import STDIN, Names, in_folder, in_list, named
 from infer.prior import PRIORS
@@ -80,7 +80,13 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="what is likely: as in text, where a line is text (default), or nothing",
     )
-    add("--looks", type=int, choices=LOOKS, default=3, help="at a line that is not sure (default: 3; 1 is fastest)")
+    add(
+        "--looks",
+        type=int,
+        choices=LOOKS,
+        default=PRESET,
+        help=f"at a line that is not sure (default: {PRESET}; 1 is fastest)",
+    )
     add("--format", choices=tuple(FORMATS), default="demo", help="of the output (default: demo, image_path:…,label:…)")
     add("--output", metavar="F", help="write to F, by way of F.part (default: to standard output)")
     add("--resume", action="store_true", help="leave out images that are in F.part, or in F, already")

@@ -19,7 +19,7 @@ from infer.backend import Frames
 from infer.decode import Found
 
 MOVES = ((1, -1), (-1, 1), (1, 1), (-1, -1))  # px along the line, px across it
-LOOKS = (1, 3, 5)  # moves come in pairs, one to either side
+LOOKS, PRESET = (1, 3, 5), 3  # moves come in pairs, one to either side
 SURE = 0.6
 
 

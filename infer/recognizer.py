@@ -27,7 +27,7 @@ from infer.allow import allowed_classes
 from infer.backend import Backend, open_backend
 from infer.decode import Found, decode
 from infer.images import MOST_PIXELS, ImageError, ImageLike, grey
-from infer.looks import LOOKS, look_again, of_lines, unsure
+from infer.looks import LOOKS, PRESET, look_again, of_lines, unsure
 from infer.prior import Which, open_prior
 from infer.reading import Char, Reading
 from infer.trim import Crop, find_crop
@@ -63,7 +63,7 @@ class Recognizer:
         *,
         allow: str | None = None,
         prior: Which = "auto",
-        looks: int = 3,
+        looks: int = PRESET,
         workers: int = 1,
         batch_size: int = BATCH,
         most_pixels: int = MOST_PIXELS,
@@ -92,7 +92,7 @@ class Recognizer:
         charset: Charset | None = None,
         allow: str | None = None,
         prior: Which = "auto",
-        looks: int = 3,
+        looks: int = PRESET,
         workers: int = 1,
         batch_size: int = BATCH,
         most_pixels: int = MOST_PIXELS,

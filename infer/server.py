@@ -23,7 +23,7 @@ from gen.charset import load_charset
 from gen.errors import UserError
 from gen.plan import parse_size
 from infer.backend import DEVICES
-from infer.looks import LOOKS
+from infer.looks import LOOKS, PRESET
 from infer.prior import PRIORS
 
 KEY = "CRNN_API_KEY"  # in the environment, where other users of the machine do not see it
@@ -46,7 +46,13 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="what is likely: as in text, where a line is text (default), or nothing",
     )
-    add("--looks", type=int, choices=LOOKS, default=3, help="at a line that is not sure (default: 3; 1 is fastest)")
+    add(
+        "--looks",
+        type=int,
+        choices=LOOKS,
+        default=PRESET,
+        help=f"at a line that is not sure (default: {PRESET}; 1 is fastest)",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add("--port", type=_port, default=5000, help="default: 5000; 0: any that is free")
     add("--workers", metavar="N", help="threads that read (default: one for each processor)")

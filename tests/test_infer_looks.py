@@ -93,10 +93,10 @@ def test_only_lines_that_are_not_sure_are_read_again(small: Callable[..., Recipe
     images, _ = drawn(small, 40)
     backend = Counting(open_backend(PACKAGED))
     first = Recognizer({"horizontal": backend}, prior="none", looks=1)  # type: ignore[dict-item]
-    doubtful = [reading.lowest < SURE for reading in first.read(images)]
+    once = first.read(images)
+    doubtful = [reading.lowest < SURE for reading in once]
     assert 0 < sum(doubtful) < 40
     assert sum(backend.calls) == 40
-    once = first.read(images)
     for looks in LOOKS[1:]:
         backend.calls.clear()
         again = Recognizer({"horizontal": backend}, prior="none", looks=looks)  # type: ignore[dict-item]

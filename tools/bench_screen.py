@@ -28,7 +28,7 @@ from gen.command import Parser
 from gen.errors import UserError
 from gen.fonts import Font, covered_by, fonts_from
 from gen.stream import DIRECTIONS
-from infer.looks import LOOKS
+from infer.looks import LOOKS, PRESET
 from infer.prior import PRIORS
 from infer.recognizer import PACKAGED, Recognizer
 from tools import bench_infer_peers
@@ -192,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
     add("--text", type=Path, default=TEXT, metavar="F", help="a paragraph a line (default: 42 of the package)")
     add("--weight-path", type=Path, default=PACKAGED, metavar="W", help="default: the packaged weights")
     add("--prior", choices=PRIORS, default="auto", help="as of python -m infer (default: auto)")
-    add("--looks", type=int, choices=LOOKS, default=3, help="as of python -m infer (default: 3)")
+    add("--looks", type=int, choices=LOOKS, default=PRESET, help=f"as of python -m infer (default: {PRESET})")
     add("--peer", action="store_true", help="RapidOCR too, columns turned to the left (comes from PyPI into a venv)")
     add("--quick", action="store_true", help="one size only")
     add("--html", type=Path, metavar="F", help="write a page there, with the worst lines")

@@ -39,7 +39,7 @@ from gen.estimate import processors
 from gen.plan import parse_size
 from gen.stream import DIRECTIONS
 from infer.backend import Backend, open_backend
-from infer.looks import LOOKS
+from infer.looks import LOOKS, PRESET
 from infer.recognizer import PACKAGED, Recognizer
 from tools.eval_matrix_page import page
 from train.evaluate import Evaluation, measure, write
@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     add("--per-font", default="1000", metavar="N", help="of each font besides (default: 1000; 0: none)")
     add("--fonts", nargs="+", default=[], metavar="PATH", help="what lines are drawn with (default: the catalogue's)")
     add("--trim", action="store_true", help="cut off blank margins first, where the weights want it")
-    add("--looks", type=int, choices=LOOKS, default=3, help="as of python -m infer (default: 3)")
+    add("--looks", type=int, choices=LOOKS, default=PRESET, help=f"as of python -m infer (default: {PRESET})")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu, one thread")
     add("--json", type=Path, metavar="F", help="write all figures there, and go on from those that are there")
     add("--markdown", type=Path, metavar="F", help="write tables there (default: print them)")
