@@ -9,6 +9,7 @@ font that can draw it gets its turn, and no line is thrown away or shortened bec
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gen.alike import Alike
 from gen.charset import Charset
 from gen.config import EFFECTS, SOURCES, Corpus, Length
 from gen.errors import UserError
@@ -76,6 +78,13 @@ class Deck:
         self._pools: dict[str, Pool] = {}
         self.kept = 4
         self._deals: OrderedDict[tuple[Stream, int], Deal] = OrderedDict()
+        self._alike: Alike | None = None
+
+    def with_alike(self, alike: Alike) -> Deck:
+        """The same cards, but of the lines that are no text a share with look-alikes side by side."""
+        result = copy.copy(self)
+        result._alike, result._deals = alike, OrderedDict()
+        return result
 
     def pool(self, direction: str) -> Pool:
         """The characters of a direction. Raises `UserError` when there is none."""
@@ -100,6 +109,7 @@ class Deck:
 
     def _make(self, stream: Stream, group: int) -> Deal:
         rng, pool = stream.generator(0, group), self.pool(stream.direction)
+        hard = stream.generator(3, group)
         parts = []
         bounds = np.rint(np.cumsum([0.0, *self.share.values()]) * GROUP).astype(int)
         for name, count in zip(self.share, np.diff(bounds)):
@@ -119,6 +129,8 @@ class Deck:
                 parts.append(pool.cut(rng, chars, pool.any_font(rng, chars), lengths))
             else:
                 parts.append(_pieces(rng, pool, self._written[name], lengths))
+            if self._alike is not None and name not in self._written:
+                self._alike.put(hard, pool.cover, parts[-1])
         lines = Lines(*(np.concatenate(column) for column in zip(*parts))).take(rng.permutation(GROUP))
         self._repeat(rng, lines)
         chance, columns = rng.random(len(lines.chars)), rng.random((GROUP, COLUMNS))

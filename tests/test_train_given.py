@@ -25,7 +25,7 @@ from train.given import Given, check_labels, common_charset, open_stage, parse_p
 from train.model import Net, build
 from train.rendered import Ingredients, RenderedSource
 from train.shards import BadShard
-from train.source import Ints, Item
+from train.source import Ints, Item, Source
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"))
 torch.set_num_threads(1)
@@ -131,7 +131,7 @@ def test_a_stage_takes_what_it_wants(shards: Path, drawn: Ingredients, tmp_path:
     hard.write_text("天天人人\n" * 50, encoding="utf-8")
     given = Given((f"{shards}/horizontal", "gen:gen-default"), "horizontal", drawn)
     stage = Stage(name="a", lines=1, longest=3, confusions=0.25, sets=("layout.sizes=[28]",))
-    sources, weights = open_stage(given, stage, hard)
+    sources, weights = open_stage(given, stage, confusions=hard)
     assert weights == pytest.approx([0.375, 0.375, 0.25])
     assert isinstance(sources[0], Chosen)
     items = [source.read(range(10)) for source in sources]
@@ -139,6 +139,26 @@ def test_a_stage_takes_what_it_wants(shards: Path, drawn: Ingredients, tmp_path:
     assert {item.size for some in items[1:] for item in some} == {28}
     assert {char for item in items[2] for char in item.text} == {"天", "人"}
     assert len({char for item in items[1] for char in item.text}) > 5
+
+
+def test_look_alikes_are_in_drawn_lines_and_beside_shards(shards: Path, drawn: Ingredients, tmp_path: Path) -> None:
+    table = tmp_path / "alike.txt"
+    table.write_text("".join(char + "天" * 6 + "\n" for char in CHARS.chars if char != "天"), encoding="utf-8")
+    stage = Stage(name="a", lines=1, alike=0.75)
+    plain = Given(("gen:gen-default=0.6", "gen:gen-classic=0.4"), "horizontal", drawn)
+
+    def share(sources: list[Source]) -> list[float]:
+        texts = ["".join(item.text for item in source.read(range(60))) for source in sources]
+        return [text.count("天") / len(text) for text in texts]
+
+    sources, weights = open_stage(plain, stage, alike=table)
+    assert weights == pytest.approx([0.6, 0.4])
+    assert all(0.2 < part < 0.5 for part in share(sources))
+    assert all(part < 0.12 for part in share(open_stage(plain, stage)[0]))
+    sources, weights = open_stage(replace(plain, places=(f"{shards}/horizontal",)), stage, alike=table)
+    assert weights == pytest.approx([0.25, 0.75])
+    assert share(sources)[0] < 0.12
+    assert 0.3 < share(sources)[1] < 0.6
 
 
 @dataclass

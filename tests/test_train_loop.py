@@ -216,3 +216,17 @@ def test_a_stage_of_confusions_draws_them(tmp_path: Path, monkeypatch: pytest.Mo
     assert main(flags(tmp_path, config=more)) == 0  # goes on with the same lines
     assert (tmp_path / "run" / "confusions-hard.txt").stat().st_mtime_ns == stamp
     assert len(steps(tmp_path / "run")) == 14
+
+
+def test_a_stage_of_look_alikes_draws_them(tmp_path: Path) -> None:
+    more = CONFIG + "  - {name: hard, lines: 24, batch: 12, alike: 0.5}\n"
+    assert main([*flags(tmp_path, config=more), "--steps", "13"]) == 0
+    table = tmp_path / "run" / "alike-hard.txt"
+    lines = table.read_text(encoding="utf-8").split("\n")
+    assert len(lines) == 44
+    assert all(len(line) > 5 for line in lines[:-1])
+    stamp = table.stat().st_mtime_ns
+    assert main(flags(tmp_path, config=more)) == 0  # goes on with the same lines
+    assert table.stat().st_mtime_ns == stamp
+    assert main(flags(tmp_path, "straight", config=more)) == 0
+    assert_equal(tmp_path / "straight" / "last.pt", tmp_path / "run" / "last.pt")

@@ -197,6 +197,28 @@ def test_half_precision_changes_little() -> None:
     torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.1)
 
 
+def test_look_alikes_are_among_the_sampled_classes() -> None:
+    near = np.full((40, 2), -1, np.int32)
+    near[3], near[7], near[9] = (30, 31), (3, -1), (20, 21)
+    labels = torch.tensor([7, 3, 3])
+    for step in range(20):
+        found = sample_classes(labels, 40, 5, 7, step, near)
+        assert found.chosen is not None
+        assert found.correction is not None
+        chosen, weight = found.chosen.tolist(), dict(zip(found.chosen.tolist(), found.correction.tolist()))
+        assert {3, 7, 30, 31} <= set(chosen)
+        assert all(weight[k] == 0 for k in (3, 7, 30, 31))  # they stand for themselves alone
+        others = set(chosen) - {3, 7, 30, 31}
+        assert 1 <= len(others) <= 5
+        assert all(weight[k] == pytest.approx(math.log(36 / len(others))) for k in others)
+    everything = np.arange(40, dtype=np.int32)[None].repeat(40, 0)
+    found = sample_classes(labels, 40, 5, 7, 0, everything)
+    assert found.chosen is not None
+    assert found.correction is not None
+    assert found.chosen.tolist() == list(range(40))
+    assert not found.correction.any()
+
+
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=30), st.integers(0, 120), st.integers(0, 2**40))
 def test_sampled_classes(labels: list[int], negatives: int, step: int) -> None:
     found = sample_classes(torch.tensor(labels), 100, negatives, 7, step)

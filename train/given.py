@@ -159,15 +159,16 @@ def common_charset(sources: Sequence[Source], wanted: Charset | None) -> Charset
 
 
 def open_stage(
-    given: Given, stage: Stage, hard: Path | None = None, shift: int = 0
+    given: Given, stage: Stage, shift: int = 0, confusions: Path | None = None, alike: Path | None = None
 ) -> tuple[list[Source], list[float]]:
-    """The training lines of a stage, with their weights; ``hard``: a text whose lines are the stage's confusions;
+    """The training lines of a stage, with their weights; ``confusions``, ``alike``: what `train.hard` found for it;
     ``shift`` is added to the seeds of rendered lines, so that no stage draws those of another.
 
     The loss frames takes sources that have boxes, and lines drawn for it when none has. Raises `UserError`.
     """
     sets = list(stage.sets)
-    given = replace(given, ingredients=replace(given.ingredients, shift=shift))
+    table = None if alike is None else (alike, stage.alike)
+    given = replace(given, ingredients=replace(given.ingredients, shift=shift, alike=table))
     if stage.longest is not None:
         sets += ["corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
     sources, weights = given.open("train", stage.add, sets)
@@ -181,12 +182,22 @@ def open_stage(
         sources = [source for source, has in zip(sources, boxed) if has]
     if stage.longest is not None:
         sources = [source if source.blocks is None else short(source, stage.longest) for source in sources]
-    if hard is not None:
-        text = replace(given.ingredients, corpus=(hard,), sets=(*given.ingredients.sets, *ONLY_TEXT))
-        more, shares = replace(given, places=(given.recipe,), ingredients=text).open("train", sets=sets)
-        sources, share = [*sources, *more], stage.confusions
-        weights = [weight * (1 - share) for weight in weights] + [weight * share for weight in shares]
+    ingredients = given.ingredients
+    if alike is not None and any(source.blocks is not None for source in sources):  # shards are as they are
+        drawn = replace(ingredients, alike=(alike, 1.0))
+        sources, weights = _with_drawn(replace(given, ingredients=drawn), sources, weights, stage.alike, sets)
+    if confusions is not None:
+        text = replace(ingredients, corpus=(confusions,), sets=(*ingredients.sets, *ONLY_TEXT), alike=None)
+        sources, weights = _with_drawn(replace(given, ingredients=text), sources, weights, stage.confusions, sets)
     return sources, weights
+
+
+def _with_drawn(
+    given: Given, sources: Sequence[Source], weights: Sequence[float], share: float, sets: Sequence[str]
+) -> tuple[list[Source], list[float]]:
+    """Lines of the recipe as a share of all."""
+    more, shares = replace(given, places=(given.recipe,)).open("train", sets=sets)
+    return [*sources, *more], [w * (1 - share) for w in weights] + [w * share for w in shares]
 
 
 def _has_boxes(source: Source) -> bool:

@@ -14,22 +14,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from torch import Tensor
 
+from gen.alike import read_near
 from gen.command import handled
 from gen.errors import UserError
 from gen.settings import to_dict
 from train import checkpoint
 from train.checkpoint import BEST, LAST, PREVIOUS, WEIGHTS
 from train.chosen import balance
-from train.confusions import find_confusions
 from train.data import Batch, loader
 from train.dist import World
 from train.given import Given, check_labels, open_agreed, open_stage, without_bad
+from train.hard import find_hard
 from train.ledger import FAILED, GOING, STOPPED, Ledger
 from train.objective import Learner
 from train.optim import Average
@@ -219,21 +219,28 @@ class Loop:
 
     def _open(self, leg: Leg) -> tuple[list[Source], list[float]]:
         """The sources of a stage and their weights, without bad shards where these may be skipped."""
-        setting, hard = self.setting, self._hard_lines(leg)
+        setting, stage = self.setting, leg.stage
+        if stage.confusions or stage.alike:
+            self._reader.load_state_dict(self._weights())
+        again, seed = self.step == leg.first, setting.config.seed * 1000 + leg.number
+        hard = find_hard(
+            stage, self._reader.eval(), setting.codec, setting.given, setting.image, setting.out, again, self.world
+        )
+        self.learner.near = None if hard.alike is None else read_near(hard.alike, setting.codec.charset)
 
         def attempt(given: Given) -> tuple[list[Source], list[float]]:
-            sources, weights = open_stage(given, leg.stage, hard, setting.config.seed * 1000 + leg.number)
-            boxes = leg.stage.loss == "frames"
-            if self.step == leg.first or boxes:
+            sources, weights = open_stage(given, stage, seed, hard.confusions, hard.alike)
+            boxes = stage.loss == "frames"
+            if again or boxes:
                 self._say(*check_labels(sources, setting.codec, self.learner.net, boxes))
             return sources, weights
 
         setting.given, (sources, weights) = open_agreed(setting.given, setting.skip, self.world, attempt)
-        if self.step == leg.first:
-            self._say(f"stage {leg.stage.name}: lines of {', '.join(source.name for source in sources)}")
+        if again:
+            self._say(f"stage {stage.name}: lines of {', '.join(source.name for source in sources)}")
         if setting.config.data.balance:
             sources, notes = balance(sources, setting.config.data.balance)
-            if self.step == leg.first:
+            if again:
                 self._say(*notes)
         return sources, weights
 
@@ -299,13 +306,3 @@ class Loop:
                 self._write(partial(self.save_weights, BEST))
             if self._failure is None:
                 self.best = values["char_accuracy_folded"]
-
-    def _hard_lines(self, leg: Leg) -> Path | None:
-        """The text of a stage's confusions, found when the stage starts; None when it has none."""
-        if not leg.stage.confusions:
-            return None
-        setting, path = self.setting, self.setting.out / f"confusions-{leg.stage.name}.txt"
-        if self.world.worst(not path.exists() or self.step == leg.first):
-            self._reader.load_state_dict(self._weights())
-            find_confusions(self._reader.eval(), setting.codec, setting.given, setting.image, path, self.world)
-        return path

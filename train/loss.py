@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from train.lite import Lite
@@ -48,8 +49,14 @@ class Classes:
         return labels if self.chosen is None else torch.searchsorted(self.chosen, labels)
 
 
-def sample_classes(labels: Tensor, classes: int, negatives: int, seed: int, step: int) -> Classes:
+def sample_classes(
+    labels: Tensor, classes: int, negatives: int, seed: int, step: int, near: NDArray[np.int32] | None = None
+) -> Classes:
     """The classes of a batch (``labels`` int64, from 0) and ``negatives`` others, the same for equal seed and step.
+
+    ``near``: int32 [classes, n], further classes of a batch for each of its own; -1 is none. One that is hard to tell
+    from a label is then there whenever that is: sampled once in ten steps it would teach less than ten times as much,
+    for a gradient does not grow beyond the class's being wholly wrong.
 
     Logits of the others get log(population / sampled), so that the softmax is unbiased in expectation over samples
     (sampled softmax; Jean et al. 2015 with a uniform proposal). All classes when sampling would save nothing.
@@ -58,10 +65,14 @@ def sample_classes(labels: Tensor, classes: int, negatives: int, seed: int, step
         return Classes()
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, step << 8 | 1], np.uint64)))
     positive = np.unique(labels.cpu().numpy())
+    if near is not None:
+        further = near[positive[positive < len(near)]]
+        positive = np.union1d(positive, further[further >= 0])
     others = np.setdiff1d(rng.choice(classes, negatives, replace=False, shuffle=False), positive, assume_unique=True)
     chosen = np.concatenate([positive, others])
     correction = np.zeros(len(chosen), np.float32)
-    correction[len(positive) :] = math.log((classes - len(positive)) / max(1, len(others)))
+    if len(others):
+        correction[len(positive) :] = math.log((classes - len(positive)) / len(others))
     order = np.argsort(chosen)
     to = labels.device
     return Classes(torch.from_numpy(chosen[order]).to(to), torch.from_numpy(correction[order]).to(to))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.comm import Chosen, strategy
@@ -22,6 +24,7 @@ from train.optim import make_optimizer, set_rate
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NEAREST = 2  # of each label's look-alikes are among the sampled classes
 NEGATIVES = 3000  # classes sampled on a CPU, where all of them would cost more than the rest of the network
 
 
@@ -65,6 +68,7 @@ class Learner:
         if cuda and self.precision != "fp32":  # then the class matrix, in float32, may round to TF32 as well
             torch.set_float32_matmul_precision("high")
         self.negatives = learning.negatives if learning.negatives is not None else (0 if cuda else NEGATIVES)
+        self.near: NDArray[np.int32] | None = None  # look-alikes of the stage, see `sample_classes`
         self.comm = strategy(chosen or Chosen(), world, self.net, self.optimizer)
         self.objective = self.comm.wrap(Objective(self.net, self.precision), self.scaler.is_enabled())
 
@@ -80,7 +84,9 @@ class Learner:
         lr = set_rate(self.optimizer, stage, steps, step)
         classes = Classes()
         if isinstance(self.net, Lite):
-            classes = sample_classes(batch.labels - 1, len(self.net.matrix), self.negatives, self.seed, seed_step)
+            near = None if self.near is None else self.near[:, :NEAREST]
+            count = len(self.net.matrix)
+            classes = sample_classes(batch.labels - 1, count, self.negatives, self.seed, seed_step, near)
         loss = self.objective(stage.loss, batch.to(self.world.device), classes.to(self.world.device))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()

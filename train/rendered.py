@@ -7,6 +7,7 @@ Sample k of a source is sample k of the recipe's stream, so a run is as repeatab
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen import paths
+from gen.alike import Alike, read_near
 from gen.charset import Charset, load_charset
 from gen.config import ClassicLayout, RecipeConfig, load_recipe
 from gen.corpus import GROUP, Deal
@@ -43,6 +45,7 @@ class Ingredients:
     sets: tuple[str, ...] = ()
     seed: int | None = None  # None: the recipe's
     shift: int = 0  # added to it
+    alike: tuple[Path, float] | None = None  # of the training lines: see `gen.alike`, its table and the share
 
     def source(self, spec: str) -> RecipeSource:
         """The recipe of ``gen:NAME`` or ``gen:FILE``. Raises `UserError` as the generator does."""
@@ -62,6 +65,7 @@ class RenderedSource:
     direction: str
     recipe_source: RecipeSource
     stream: Stream
+    alike: tuple[Path, float] | None = None
     blocks: Ints | None = None
     _recipe: Recipe | None = field(default=None, repr=False)
 
@@ -74,9 +78,8 @@ class RenderedSource:
         wanted = ingredients or Ingredients()
         source = wanted.source(spec)
         seed = (source.config.seed if wanted.seed is None else wanted.seed) + wanted.shift
-        result = cls(spec, direction, source, Stream(seed, direction, split))
-        result._recipe = _opened(source, workers)
-        result._recipe.deck.pool(direction)  # refuses a direction in which nothing can be drawn
+        result = cls(spec, direction, source, Stream(seed, direction, split), wanted.alike)
+        result._open(workers).deck.pool(direction)  # refuses a direction in which nothing can be drawn
         return result
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,10 +96,17 @@ class RenderedSource:
     @property
     def recipe(self) -> Recipe:
         """The recipe, opened in this process."""
-        if self._recipe is None:
-            self._recipe = _opened(self.recipe_source)
-        self._recipe.deck.kept = DEALS
-        return self._recipe
+        return self._recipe or self._open()
+
+    def _open(self, workers: int = 1) -> Recipe:
+        recipe = _opened(self.recipe_source, workers)
+        if self.alike is not None:
+            table, share = self.alike
+            recipe = copy.copy(recipe)
+            recipe.deck = recipe.deck.with_alike(Alike(read_near(table, self.charset), share))
+        recipe.deck.kept = DEALS
+        self._recipe = recipe
+        return recipe
 
     @cached_property
     def identity(self) -> str:
