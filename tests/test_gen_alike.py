@@ -90,3 +90,10 @@ def test_a_table_is_read_by_characters(tmp_path: Path) -> None:
     assert near.shape == (6, NEAR)
     assert near[:, :2].tolist() == [[3, -1], [5, 2], [-1, -1], [-1, -1], [-1, -1], [-1, -1]]
     assert (near[:, 2:] == -1).all()
+
+
+def test_characters_that_end_lines_elsewhere_are_characters(tmp_path: Path) -> None:
+    charset, path = Charset("一\u2028\x85二\r三"), tmp_path / "alike.txt"
+    path.write_bytes("一\u2028二\n\u2028一\n\x85\r\n\r三\x85\n".encode())
+    near = read_near(path, charset)
+    assert near[:, :2].tolist() == [[1, 3], [0, -1], [4, -1], [-1, -1], [5, 2], [-1, -1]]

@@ -12,6 +12,7 @@ from shard_set import CHARS, make_set
 from train_sources import MemorySource, memory
 
 from gen.charset import Charset
+from gen.config import ONLY_TEXT
 from gen.errors import UserError
 from gen.fonts import Font
 from gen.stream import DIRECTIONS
@@ -159,6 +160,18 @@ def test_look_alikes_are_in_drawn_lines_and_beside_shards(shards: Path, drawn: I
     assert weights == pytest.approx([0.25, 0.75])
     assert share(sources)[0] < 0.12
     assert 0.3 < share(sources)[1] < 0.6
+    both = replace(plain, places=(f"{shards}/horizontal=0.5", "gen:gen-default=0.5"))
+    assert open_stage(both, stage, alike=table)[1] == pytest.approx([0.5, 0.5])
+
+
+def test_lines_of_text_alone_have_no_look_alikes(drawn: Ingredients, tmp_path: Path) -> None:
+    table, text = tmp_path / "alike.txt", tmp_path / "text.txt"
+    table.write_text("天人\n", encoding="utf-8")
+    text.write_text("天人\n" * 50, encoding="utf-8")
+    only = replace(drawn, corpus=(text,), sets=ONLY_TEXT)
+    given = Given(("gen:gen-default",), "horizontal", only)
+    with pytest.raises(UserError, match=r"stage a: alike is 0\.5, and all lines that are drawn are text"):
+        open_stage(given, Stage(name="a", lines=1, alike=0.5), alike=table)
 
 
 @dataclass

@@ -1,8 +1,11 @@
-"""What a stage's hard lines are made of: the table of look-alikes, and that a stage draws and samples by it."""
+"""What a stage's hard lines are made of: the table of what is alike, the same on all machines."""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -72,6 +75,50 @@ def test_what_is_there_is_used_again(tmp_path: Path) -> None:
     assert (out / "alike-near.txt").read_text(encoding="utf-8") != first
     assert find(Stage(name="plain", lines=1), tmp_path / "other") == Hard()
     assert not (tmp_path / "other").exists()
+
+
+class Several(World):
+    """One of two processes in threads, each on a machine of its own."""
+
+    meeting = threading.Barrier(2, timeout=20)
+    told: ClassVar[dict[int, Any]] = {}
+
+    def gather(self, value: Any) -> list[Any]:
+        self.told[self.rank] = value
+        self.meeting.wait()
+        found = [self.told[rank] for rank in range(2)]
+        self.meeting.wait()
+        return found
+
+    def worst(self, status: int) -> int:
+        return max(self.gather(int(status)))
+
+
+def test_machines_agree_on_the_table(tmp_path: Path) -> None:
+    codec, stage = Codec(Charset(CHARS)), Stage(name="near", lines=1, alike=0.5)
+
+    def one(rank: int, again: bool) -> str:
+        torch.set_num_threads(1)
+        made, out = nets[rank], tmp_path / str(rank)
+        world = Several(rank, 2, 0, 1, torch.device("cpu"))
+        path = find_hard(stage, made, codec, GIVEN, ImageSpec(room=0), out, again, world).alike
+        assert path is not None
+        return path.read_text(encoding="utf-8")
+
+    def both(again: bool) -> list[str]:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda rank: one(rank, again), range(2)))
+
+    nets = [net(codec), net(codec)]
+    torch.nn.init.normal_(nets[1].get_parameter("matrix"))  # what the first one holds counts
+    first = both(True)
+    assert first == [alike_text(class_rows(nets[0]), codec)] * 2
+    torch.nn.init.normal_(nets[0].get_parameter("matrix"))
+    (tmp_path / "0" / "alike-near.txt").unlink()  # its machine is a new one, and the stage goes on
+    assert both(False) == first
+    (tmp_path / "0" / "alike-near.txt").unlink()
+    (tmp_path / "1" / "alike-near.txt").unlink()
+    assert both(False) == [alike_text(class_rows(nets[0]), codec)] * 2 != first
 
 
 def test_a_charset_of_one_has_no_look_alikes(tmp_path: Path) -> None:

@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from train_runs import CONFIG, STEPS, assert_equal, flags, start, state, steps
 
 from train import checkpoint
 from train.cli import main
+from train.loss import Classes, sample_classes
 
 
 @pytest.fixture(autouse=True)
@@ -218,7 +222,16 @@ def test_a_stage_of_confusions_draws_them(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(steps(tmp_path / "run")) == 14
 
 
-def test_a_stage_of_look_alikes_draws_them(tmp_path: Path) -> None:
+def test_a_stage_of_look_alikes_draws_and_samples_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled: list[tuple[int, ...] | None] = []
+
+    def sample(
+        labels: Tensor, classes: int, negatives: int, seed: int, step: int, near: NDArray[np.int32] | None
+    ) -> Classes:
+        sampled.append(None if near is None else near.shape)
+        return sample_classes(labels, classes, negatives, seed, step, near)
+
+    monkeypatch.setattr("train.objective.sample_classes", sample)
     more = CONFIG + "  - {name: hard, lines: 24, batch: 12, alike: 0.5}\n"
     assert main([*flags(tmp_path, config=more), "--steps", "13"]) == 0
     table = tmp_path / "run" / "alike-hard.txt"
@@ -230,3 +243,7 @@ def test_a_stage_of_look_alikes_draws_them(tmp_path: Path) -> None:
     assert table.stat().st_mtime_ns == stamp
     assert main(flags(tmp_path, "straight", config=more)) == 0
     assert_equal(tmp_path / "straight" / "last.pt", tmp_path / "run" / "last.pt")
+    assert sampled == [*[None] * 12, (43, 2), (43, 2)] * 2
+    assert main(flags(tmp_path, "plain", config=more.replace(", alike: 0.5", ""))) == 0
+    same = [(tmp_path / name / "last.pt") for name in ("straight", "plain")]
+    assert not torch.equal(*(state(path)[".net.gate.weight"] for path in same))

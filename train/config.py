@@ -70,8 +70,9 @@ class Stage:
     command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
     left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
     the lines is drawn from characters that the network takes for one another when the stage starts. ``alike``: in this
-    share of the drawn lines that are no text, characters stand beside those that the network then holds for nearly the
-    same (beside shards, this share of all lines is drawn so), and sampled classes have these among them. ``learn``: new
+    share of the drawn lines that are no text (where all come from shards: of all lines, and these are drawn)
+    characters stand beside those that the network then holds for nearly the same; sampled classes have these among them.
+    ``learn``: new
     moves only the rows of classes that the weights of --init did not have, so that nothing else is forgotten.
     """
 

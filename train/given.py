@@ -32,6 +32,8 @@ T = TypeVar("T")
 LOOKED_AT = 2000  # lines that are read before training to see whether their labels fit
 RUNS = 10  # stretches that these lie in: every block of a server that is touched is a download
 TOLERATED = 0.001  # of all lines may be too long for their frames
+WRITTEN = ("prose", "text")  # sources of a recipe whose lines say something
+NO_TEXT = tuple(f"corpus.{name}=0" for name in WRITTEN)
 
 
 @dataclass(frozen=True)
@@ -182,12 +184,19 @@ def open_stage(
         sources = [source for source, has in zip(sources, boxed) if has]
     if stage.longest is not None:
         sources = [source if source.blocks is None else short(source, stage.longest) for source in sources]
-    ingredients = given.ingredients
-    if alike is not None and any(source.blocks is not None for source in sources):  # shards are as they are
-        drawn = replace(ingredients, alike=(alike, 1.0))
-        sources, weights = _with_drawn(replace(given, ingredients=drawn), sources, weights, stage.alike, sets)
+    ingredients = replace(given.ingredients, alike=None)
+    if alike is not None:
+        drawn = [source.recipe.deck.share for source in sources if isinstance(source, RenderedSource)]
+        if drawn and not any(set(share) - set(WRITTEN) for share in drawn):
+            raise UserError(
+                f"stage {stage.name}: alike is {stage.alike:g}, and all lines that are drawn are text, which stays "
+                "as it is: add --data gen:gen-default, or set alike to 0"
+            )
+        if not drawn:
+            hard = replace(ingredients, alike=(alike, 1.0), sets=(*ingredients.sets, *NO_TEXT))
+            sources, weights = _with_drawn(replace(given, ingredients=hard), sources, weights, stage.alike, sets)
     if confusions is not None:
-        text = replace(ingredients, corpus=(confusions,), sets=(*ingredients.sets, *ONLY_TEXT), alike=None)
+        text = replace(ingredients, corpus=(confusions,), sets=(*ingredients.sets, *ONLY_TEXT))
         sources, weights = _with_drawn(replace(given, ingredients=text), sources, weights, stage.confusions, sets)
     return sources, weights
 

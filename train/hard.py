@@ -1,8 +1,8 @@
 """What the hard lines of a stage are made of, found when it starts: by what the network has become.
 
 ``confusions`` has it read lines and puts together what it misread (`train.confusions`); ``alike`` takes the characters
-whose rows of the class matrix are nearest, for which no line need be read: four of five characters that the packaged
-weights read wrong are taken for one of the nearest four.
+whose rows of the class matrix are nearest, for which no line need be read. (What four of five wrong characters of
+`eval-classic` are read as has one of the four nearest rows: card of the packaged weights, as of 2026-11-27.)
 
     python -m pytest tests/test_train_hard.py
 """
@@ -23,6 +23,7 @@ from gen.charset import fold
 from train.codec import Codec
 from train.config import Stage
 from train.confusions import find_confusions
+from train.crnn import Crnn
 from train.dist import World
 from train.given import Given
 from train.image import ImageSpec
@@ -49,11 +50,14 @@ def find_hard(
     if confusions is not None and world.worst(again or not confusions.exists()):
         find_confusions(net, codec, given, image, confusions, world)
     if alike is not None and world.worst(again or not alike.exists()):
-        text = world.gather(alike_text(class_rows(net), codec) if world.first else None)[0]
+        there = alike.read_bytes() if not again and alike.exists() else None
+        texts = [text for text in world.gather(there) if text is not None]  # some other machine may have it
+        if not texts:
+            texts = world.gather(alike_text(class_rows(net), codec).encode() if world.first else None)
         if world.local_rank == 0:
             alike.parent.mkdir(parents=True, exist_ok=True)
             temp = alike.with_suffix(f".{world.rank}.tmp")  # the folder may be that of other machines, too
-            temp.write_text(text, encoding="utf-8")
+            temp.write_bytes(texts[0])
             os.replace(temp, alike)
         world.gather(None)  # nobody reads it before it is there
     return Hard(confusions, alike)
@@ -63,7 +67,8 @@ def class_rows(net: Net) -> Tensor:
     """What a network compares a frame with, a row for each class, float32 [classes, dim]."""
     if isinstance(net, Lite):
         return net.matrix.detach().float()
-    return net.get_submodule("transcript").get_parameter("weight").detach()[1:].float()  # without the blank
+    assert isinstance(net, Crnn)
+    return net.transcript.weight.detach()[1:].float()  # without the blank
 
 
 def alike_text(rows: Tensor, codec: Codec) -> str:

@@ -54,9 +54,9 @@ def sample_classes(
 ) -> Classes:
     """The classes of a batch (``labels`` int64, from 0) and ``negatives`` others, the same for equal seed and step.
 
-    ``near``: int32 [classes, n], further classes of a batch for each of its own; -1 is none. One that is hard to tell
-    from a label is then there whenever that is: sampled once in ten steps it would teach less than ten times as much,
-    for a gradient does not grow beyond the class's being wholly wrong.
+    ``near``: int32 [classes, n], for each label others that always come with it, -1 is none: those that it is hard to
+    tell from. Sampled by chance they would be there in one step of many, and the correction cannot make up for the
+    others: it raises a logit, but what a step teaches ends where the class is wholly taken for the label.
 
     Logits of the others get log(population / sampled), so that the softmax is unbiased in expectation over samples
     (sampled softmax; Jean et al. 2015 with a uniform proposal). All classes when sampling would save nothing.

@@ -35,6 +35,14 @@ DEALS = 16  # kept of each recipe: the lines of a batch are from all over a wind
 _opened = lru_cache(maxsize=4)(open_recipe)  # both directions and splits share one
 
 
+@lru_cache(maxsize=4)
+def _hard(source: RecipeSource, workers: int, table: Path, share: float, written: int) -> Recipe:
+    """A recipe with lines by `gen.alike`, for both directions; ``written``: when the table was."""
+    recipe = copy.copy(_opened(source, workers))
+    recipe.deck = recipe.deck.with_alike(Alike(read_near(table, source.charset), share))
+    return recipe
+
+
 @dataclass(frozen=True)
 class Ingredients:
     """What a recipe of rendered lines is made with: the same choices as on the generator's command line."""
@@ -99,11 +107,10 @@ class RenderedSource:
         return self._recipe or self._open()
 
     def _open(self, workers: int = 1) -> Recipe:
-        recipe = _opened(self.recipe_source, workers)
-        if self.alike is not None:
-            table, share = self.alike
-            recipe = copy.copy(recipe)
-            recipe.deck = recipe.deck.with_alike(Alike(read_near(table, self.charset), share))
+        if self.alike is None:
+            recipe = _opened(self.recipe_source, workers)
+        else:
+            recipe = _hard(self.recipe_source, workers, *self.alike, self.alike[0].stat().st_mtime_ns)
         recipe.deck.kept = DEALS
         self._recipe = recipe
         return recipe
