@@ -41,8 +41,8 @@ class Alike:
     share: float
 
     def put(self, rng: np.random.Generator, cover: npt.NDArray[np.bool_], lines: Lines) -> None:
-        """Put one that is taken for it beside every second character of the chosen lines, before or after it, instead of
-        the next character; in place. Where the font (``cover``: bool [fonts, characters]) lacks it both stay."""
+        """Put one that is taken for it beside every second character of the chosen lines, before or after it, instead
+        of the next character; in place. Where the font (``cover``: bool [fonts, characters]) lacks it both stay."""
         line = np.repeat(np.arange(len(lines.font)), lines.length)
         odd = (np.arange(len(line)) - lines.start[line]) % 2 == 1
         at = np.flatnonzero(odd & (rng.random(len(lines.font)) < self.share)[line])

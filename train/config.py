@@ -71,9 +71,9 @@ class Stage:
     left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
     the lines is drawn from characters that the network takes for one another when the stage starts. ``alike``: in this
     share of the drawn lines that are no text (where all come from shards: of all lines, and these are drawn)
-    characters stand beside those that the network then holds for nearly the same; sampled classes have these among them.
-    ``learn``: new
-    moves only the rows of classes that the weights of --init did not have, so that nothing else is forgotten.
+    characters stand beside those that the network then holds for nearly the same; sampled classes have these among
+    them. ``learn``: new moves only the rows of classes that the weights of --init did not have, so that nothing else
+    is forgotten.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
