@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gen.charset import fold
 from gen.errors import UserError
 from gen.sample import Recipe, render
-from gen.stream import Stream
+from gen.stream import DIRECTIONS, Stream
 from infer import Recognizer
 from infer.backend import Backend, Frames, open_backend
 from infer.decode import Found
@@ -106,16 +107,19 @@ def test_only_lines_that_are_not_sure_are_read_again(small: Callable[..., Recipe
         assert [again.read([image])[0].text for image in images] == [reading.text for reading in found]
 
 
-@pytest.mark.parametrize("direction", ["horizontal", "vertical"])
-def test_more_is_read_right(small: Callable[..., Recipe], direction: str) -> None:
-    images, texts = drawn(small, 400, direction)
+def test_more_is_read_right(small: Callable[..., Recipe]) -> None:
+    lines = {direction: drawn(small, 400, direction) for direction in DIRECTIONS}
 
     def right(looks: int) -> int:
-        readings = Recognizer.load(prior="none", looks=looks).read(images, direction)  # type: ignore[arg-type]
-        return sum(reading.text == text.replace(" ", "") for reading, text in zip(readings, texts))
+        """Of 800 lines, look-alikes taken as equal."""
+        recognizer, count = Recognizer.load(prior="none", looks=looks), 0
+        for direction, (images, texts) in lines.items():
+            readings = recognizer.read(images, direction)  # type: ignore[arg-type]
+            count += sum(fold(reading.text) == fold(text.replace(" ", "")) for reading, text in zip(readings, texts))
+        return count
 
     once, thrice = right(1), right(3)
-    assert thrice > once > 200
+    assert thrice > once > 400
 
 
 def test_torch_looks_as_onnx_does(small: Callable[..., Recipe]) -> None:

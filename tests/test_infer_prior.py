@@ -248,7 +248,7 @@ def test_a_line_without_characters(which: str) -> None:
 
 
 # A line that is read otherwise with the prior.
-LIKELY = SAMPLES / "horizontal-9.png", {"none": "㆖海市黄浦区人民大道200号", "auto": "上海市黄浦区人民大道200号"}
+LIKELY = SAMPLES / "vertical-0.png", {"none": "甲㆚丙㆜戊己庚辛壬癸", "auto": "甲乙丙丁戊己庚辛壬癸"}
 
 
 def test_a_recogniser_has_the_prior_it_was_told() -> None:
