@@ -30,10 +30,9 @@ from infer.ahead import Ahead, Loaded
 from infer.backend import DEVICES
 from infer.formats import FORMATS
 from infer.images import ImageError, grey
-from infer.looks import LOOKS, PRESET
+from infer.options import add_reading
 from infer.output import opened
 from infer.paths import STDIN, Names, in_folder, in_list, named
-from infer.prior import PRIORS
 from infer.progress import Progress
 from infer.reading import Reading
 from infer.recognizer import BATCH, EXACT, PACKAGED, Recognizer
@@ -72,21 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add("-l", "--weight-path-horizontal", metavar="W", help="weights for horizontal lines")
     add("-v", "--weight-path-vertical", metavar="W", help="weights for vertical lines")
     add("--direction", choices=("auto", *DIRECTIONS), default="auto", help="of the lines (default: auto, by the shape)")
-    add("--charset", metavar="FILE", help="what checkpoints of the older project were trained with, its all_words.txt")
-    add("--allow", metavar="CHARS", help="read these characters only: gb2312, 0123456789 or a file with them")
-    add(
-        "--prior",
-        choices=PRIORS,
-        default="auto",
-        help="what is likely: as in text, where a line is text (default), or nothing",
-    )
-    add(
-        "--looks",
-        type=int,
-        choices=LOOKS,
-        default=PRESET,
-        help=f"at a line that is not sure (default: {PRESET}; 1 is fastest)",
-    )
+    add_reading(result)
     add("--format", choices=tuple(FORMATS), default="demo", help="of the output (default: demo, image_path:…,label:…)")
     add("--output", metavar="F", help="write to F, by way of F.part (default: to standard output)")
     add("--resume", action="store_true", help="leave out images that are in F.part, or in F, already")

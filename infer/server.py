@@ -23,8 +23,7 @@ from gen.charset import load_charset
 from gen.errors import UserError
 from gen.plan import parse_size
 from infer.backend import DEVICES
-from infer.looks import LOOKS, PRESET
-from infer.prior import PRIORS
+from infer.options import add_reading
 
 KEY = "CRNN_API_KEY"  # in the environment, where other users of the machine do not see it
 HEAD = 10.0  # seconds for the head of a request
@@ -38,21 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("-l", "--weight-path-horizontal", metavar="W", help="weights for horizontal lines (default: the packaged ones)")
     add("-v", "--weight-path-vertical", metavar="W", help="weights for vertical lines (default: the packaged ones)")
     add("-d", "--device", choices=DEVICES, default="cpu", help="default: cpu")
-    add("--charset", metavar="FILE", help="what checkpoints of the older project were trained with, its all_words.txt")
-    add("--allow", metavar="CHARS", help="read these characters only: gb2312, 0123456789 or a file with them")
-    add(
-        "--prior",
-        choices=PRIORS,
-        default="auto",
-        help="what is likely: as in text, where a line is text (default), or nothing",
-    )
-    add(
-        "--looks",
-        type=int,
-        choices=LOOKS,
-        default=PRESET,
-        help=f"at a line that is not sure (default: {PRESET}; 1 is fastest)",
-    )
+    add_reading(result)
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add("--port", type=_port, default=5000, help="default: 5000; 0: any that is free")
     add("--workers", metavar="N", help="threads that read (default: one for each processor)")

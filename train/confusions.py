@@ -8,7 +8,6 @@ from such pairs, the commoner ones more often, some with a character said twice,
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,12 +36,7 @@ SEED = 0xC0FFEE  # a stream of its own
 def find_confusions(net: Net, codec: Codec, given: Given, image: ImageSpec, path: Path, world: World) -> int:
     """Write the hard lines to ``path`` on every machine; how many different pairs are in them."""
     pairs = misread(net, codec, given, image, world)
-    if world.local_rank == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_suffix(f".{world.rank}.tmp")  # the folder may be that of other machines, too
-        temp.write_text(_hard_lines(pairs, codec.charset.chars), encoding="utf-8")
-        os.replace(temp, path)
-    world.gather(None)  # nobody reads it before it is there
+    world.write(path, _hard_lines(pairs, codec.charset.chars).encode())
     return len(pairs)
 
 

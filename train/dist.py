@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -114,6 +115,15 @@ class World:
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, value)
         return found
+
+    def write(self, path: Path, data: bytes) -> None:
+        """A file on every machine, whole; nobody goes on before it is there. All processes call it."""
+        if self.local_rank == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temp = path.with_suffix(f".{self.rank}.tmp")  # the folder may be that of other machines, too
+            temp.write_bytes(data)
+            os.replace(temp, path)
+        self.gather(None)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ whose rows of the class matrix are nearest, for which no line need be read. (Wha
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +53,7 @@ def find_hard(
         texts = [text for text in world.gather(there) if text is not None]  # some other machine may have it
         if not texts:
             texts = world.gather(alike_text(class_rows(net), codec).encode() if world.first else None)
-        if world.local_rank == 0:
-            alike.parent.mkdir(parents=True, exist_ok=True)
-            temp = alike.with_suffix(f".{world.rank}.tmp")  # the folder may be that of other machines, too
-            temp.write_bytes(texts[0])
-            os.replace(temp, alike)
-        world.gather(None)  # nobody reads it before it is there
+        world.write(alike, texts[0])
     return Hard(confusions, alike)
 
 
