@@ -196,7 +196,7 @@ def test_all_that_is_imported_is_carried_or_there() -> None:
 
 def test_the_configuration_is_one_that_legs_can_be_fitted_to() -> None:
     config = load_config("train-gpu")
-    assert [stage.name for stage in config.stages] == ["glyphs", "short", "full", "confusions"]
+    assert [stage.name for stage in config.stages] == ["glyphs", "short", "full", "hard"]
     assert all(stage.batch and stage.batch % config.data.lanes == 0 for stage in config.stages)
     halved = config
     for _ in range(3):  # memory may run out three times

@@ -210,18 +210,6 @@ def test_another_charset_does_not_go_on(straight: Path, tmp_path: Path, capsys: 
     assert held[".net.matrix"].shape[0] == 43
 
 
-def test_a_stage_of_confusions_draws_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.confusions.LOOKED_AT", 40)
-    more = CONFIG + "  - {name: hard, lines: 24, batch: 12, confusions: 0.5}\n"
-    assert main([*flags(tmp_path, config=more), "--steps", "13"]) == 0
-    lines = (tmp_path / "run" / "confusions-hard.txt").read_text(encoding="utf-8").split("\n")
-    assert all(0 < len(line) < 10 for line in lines[:-1])
-    stamp = (tmp_path / "run" / "confusions-hard.txt").stat().st_mtime_ns
-    assert main(flags(tmp_path, config=more)) == 0  # goes on with the same lines
-    assert (tmp_path / "run" / "confusions-hard.txt").stat().st_mtime_ns == stamp
-    assert len(steps(tmp_path / "run")) == 14
-
-
 def test_a_stage_of_look_alikes_draws_and_samples_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sampled: list[tuple[int, ...] | None] = []
 

@@ -68,12 +68,11 @@ class Stage:
     ``loss``: frames learns each character at the frame of its box, of the data that have boxes (when none have: of
     lines drawn for it); ctc learns whole lines. ``add``: data besides what the
     command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
-    left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``confusions``: this share of
-    the lines is drawn from characters that the network takes for one another when the stage starts. ``alike``: in this
+    left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``alike``: in this
     share of the drawn lines that are no text (where all come from shards: of all lines, and these are drawn)
-    characters stand beside those that the network then holds for nearly the same; sampled classes have these among
-    them. ``learn``: new moves only the rows of classes that the weights of --init did not have, so that nothing else
-    is forgotten.
+    characters stand beside those that the network holds for nearly the same when the stage starts; sampled classes
+    have these among them. ``learn``: new moves only the rows of classes that the weights of --init did not have, so
+    that nothing else is forgotten.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -88,7 +87,6 @@ class Stage:
     longest: Whole | None = None  # characters
     add: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
-    confusions: Annotated[float, Field(ge=0, lt=1)] = 0.0
     alike: Annotated[float, Field(ge=0, lt=1)] = 0.0
     learn: Literal["all", "new"] = "all"
 

@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 
 from gen.charset import Charset, describe
-from gen.config import ONLY_TEXT
 from gen.errors import UserError
 from gen.stream import DIRECTIONS
 from train.chosen import short
@@ -161,9 +160,9 @@ def common_charset(sources: Sequence[Source], wanted: Charset | None) -> Charset
 
 
 def open_stage(
-    given: Given, stage: Stage, shift: int = 0, confusions: Path | None = None, alike: Path | None = None
+    given: Given, stage: Stage, shift: int = 0, alike: Path | None = None
 ) -> tuple[list[Source], list[float]]:
-    """The training lines of a stage, with their weights; ``confusions``, ``alike``: what `train.hard` found for it;
+    """The training lines of a stage, with their weights; ``alike``: the table that `train.alike` wrote for it;
     ``shift`` is added to the seeds of rendered lines, so that no stage draws those of another.
 
     The loss frames takes sources that have boxes, and lines drawn for it when none has. Raises `UserError`.
@@ -184,7 +183,6 @@ def open_stage(
         sources = [source for source, has in zip(sources, boxed) if has]
     if stage.longest is not None:
         sources = [source if source.blocks is None else short(source, stage.longest) for source in sources]
-    ingredients = replace(given.ingredients, alike=None)
     if alike is not None:
         drawn = [source.recipe.deck.share for source in sources if isinstance(source, RenderedSource)]
         if drawn and not any(set(share) - set(WRITTEN) for share in drawn):
@@ -193,20 +191,12 @@ def open_stage(
                 "as it is: add --data gen:gen-default, or set alike to 0"
             )
         if not drawn:
-            hard = replace(ingredients, alike=(alike, 1.0), sets=(*ingredients.sets, *NO_TEXT))
-            sources, weights = _with_drawn(replace(given, ingredients=hard), sources, weights, stage.alike, sets)
-    if confusions is not None:
-        text = replace(ingredients, corpus=(confusions,), sets=(*ingredients.sets, *ONLY_TEXT))
-        sources, weights = _with_drawn(replace(given, ingredients=text), sources, weights, stage.confusions, sets)
+            ingredients = replace(given.ingredients, alike=(alike, 1.0), sets=(*given.ingredients.sets, *NO_TEXT))
+            besides = replace(given, places=(given.recipe,), ingredients=ingredients)
+            more, shares = besides.open("train", sets=sets)
+            weights = [w * (1 - stage.alike) for w in weights] + [w * stage.alike for w in shares]
+            sources = [*sources, *more]
     return sources, weights
-
-
-def _with_drawn(
-    given: Given, sources: Sequence[Source], weights: Sequence[float], share: float, sets: Sequence[str]
-) -> tuple[list[Source], list[float]]:
-    """Lines of the recipe as a share of all."""
-    more, shares = replace(given, places=(given.recipe,)).open("train", sets=sets)
-    return [*sources, *more], [w * (1 - share) for w in weights] + [w * share for w in shares]
 
 
 def _has_boxes(source: Source) -> bool:

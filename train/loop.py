@@ -24,12 +24,12 @@ from gen.command import handled
 from gen.errors import UserError
 from gen.settings import to_dict
 from train import checkpoint
+from train.alike import find_alike
 from train.checkpoint import BEST, LAST, PREVIOUS, WEIGHTS
 from train.chosen import balance
 from train.data import Batch, loader
 from train.dist import World
 from train.given import Given, check_labels, open_agreed, open_stage, without_bad
-from train.hard import find_hard
 from train.ledger import FAILED, GOING, STOPPED, Ledger
 from train.objective import Learner
 from train.optim import Average
@@ -220,16 +220,16 @@ class Loop:
     def _open(self, leg: Leg) -> tuple[list[Source], list[float]]:
         """The sources of a stage and their weights, without bad shards where these may be skipped."""
         setting, stage = self.setting, leg.stage
-        if stage.confusions or stage.alike:
-            self._reader.load_state_dict(self._weights())
         again, seed = self.step == leg.first, setting.config.seed * 1000 + leg.number
-        hard = find_hard(
-            stage, self._reader.eval(), setting.codec, setting.given, setting.image, setting.out, again, self.world
-        )
-        self.learner.near = None if hard.alike is None else read_near(hard.alike, setting.codec.charset)
+        alike = setting.out / f"alike-{stage.name}.txt" if stage.alike else None
+        self.learner.near = None
+        if alike is not None:
+            self._reader.load_state_dict(self._weights())
+            find_alike(self._reader, setting.codec, alike, again, self.world)
+            self.learner.near = read_near(alike, setting.codec.charset)
 
         def attempt(given: Given) -> tuple[list[Source], list[float]]:
-            sources, weights = open_stage(given, stage, seed, hard.confusions, hard.alike)
+            sources, weights = open_stage(given, stage, seed, alike)
             boxes = stage.loss == "frames"
             if again or boxes:
                 self._say(*check_labels(sources, setting.codec, self.learner.net, boxes))

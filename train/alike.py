@@ -1,15 +1,13 @@
-"""What the hard lines of a stage are made of, found when it starts: by what the network has become.
+"""Which characters a network holds for nearly the same, found when a stage with ``alike`` starts, for its hard lines.
 
-``confusions`` has it read lines and puts together what it misread (`train.confusions`); ``alike`` takes the characters
-whose rows of the class matrix are nearest, for which no line need be read. (What four of five wrong characters of
-`eval-classic` are read as has one of the four nearest rows: card of the packaged weights, as of 2026-11-27.)
+They are those whose rows of the class matrix are nearest: no line need be read for it. (What four of five wrong
+characters of `eval-classic` are read as has one of the four nearest rows: card of the packaged weights, 2026-11-27.)
 
-    python -m pytest tests/test_train_hard.py
+    python -m pytest tests/test_train_alike.py
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,41 +18,23 @@ from torch import Tensor
 from gen.alike import NEAR
 from gen.charset import fold
 from train.codec import Codec
-from train.config import Stage
-from train.confusions import find_confusions
 from train.crnn import Crnn
 from train.dist import World
-from train.given import Given
-from train.image import ImageSpec
 from train.lite import Lite
 from train.model import Net
 
 ROWS = 1024  # compared with all others at a time: 126 MB
 
 
-@dataclass(frozen=True)
-class Hard:
-    """Files of a stage, the same on every machine: a text of confusions, a table of look-alikes (`gen.alike`)."""
-
-    confusions: Path | None = None
-    alike: Path | None = None
-
-
-def find_hard(
-    stage: Stage, net: Net, codec: Codec, given: Given, image: ImageSpec, out: Path, again: bool, world: World
-) -> Hard:
-    """What a stage wants, written to ``out`` where it is not there, or anew where ``again``. All processes call it."""
-    confusions = out / f"confusions-{stage.name}.txt" if stage.confusions else None
-    alike = out / f"alike-{stage.name}.txt" if stage.alike else None
-    if confusions is not None and world.worst(again or not confusions.exists()):
-        find_confusions(net, codec, given, image, confusions, world)
-    if alike is not None and world.worst(again or not alike.exists()):
-        there = alike.read_bytes() if not again and alike.exists() else None
+def find_alike(net: Net, codec: Codec, path: Path, again: bool, world: World) -> None:
+    """Write the table of `gen.alike` to ``path``, the same on every machine, where it is not there, or anew where
+    ``again``. All processes call it."""
+    if world.worst(again or not path.exists()):
+        there = path.read_bytes() if not again and path.exists() else None
         texts = [text for text in world.gather(there) if text is not None]  # some other machine may have it
         if not texts:
             texts = world.gather(alike_text(class_rows(net), codec).encode() if world.first else None)
-        world.write(alike, texts[0])
-    return Hard(confusions, alike)
+        world.write(path, texts[0])
 
 
 def class_rows(net: Net) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a stage's hard lines are made of: the table of what is alike, the same on all machines."""
+"""The table of what is alike, the same on all machines."""
 
 from __future__ import annotations
 
@@ -12,32 +12,20 @@ import torch
 
 from gen.alike import NEAR, read_near
 from gen.charset import Charset
+from train.alike import alike_text, class_rows, find_alike
 from train.codec import Codec
 from train.config import Crnn as CrnnConfig
 from train.config import Lite as LiteConfig
-from train.config import Stage
 from train.dist import World
-from train.given import Given
-from train.hard import Hard, alike_text, class_rows, find_hard
-from train.image import ImageSpec
 from train.model import Net, build
-from train.rendered import Ingredients
 
 CHARS = "一二三天文字人大，,0O"
 ALONE = World(0, 1, 0, 1, torch.device("cpu"))
-GIVEN = Given(("gen:gen-classic",), None, Ingredients())
 
 
-def net(codec: Codec) -> Net:
-    torch.manual_seed(3)
-    return build(LiteConfig(widths=(8, 8, 8, 8), depths=(0, 0, 0, 0), dim=8), codec.classes)
-
-
-def find(stage: Stage, out: Path, again: bool = False, seed: int = 3) -> Hard:
+def net(codec: Codec, seed: int = 3) -> Net:
     torch.manual_seed(seed)
-    codec = Codec(Charset(CHARS))
-    made = build(LiteConfig(widths=(8, 8, 8, 8), depths=(0, 0, 0, 0), dim=8), codec.classes)
-    return find_hard(stage, made, codec, GIVEN, ImageSpec(room=0), out, again, ALONE)
+    return build(LiteConfig(widths=(8, 8, 8, 8), depths=(0, 0, 0, 0), dim=8), codec.classes)
 
 
 @pytest.mark.parametrize("space", [False, True])
@@ -64,17 +52,15 @@ def test_rows_of_both_networks() -> None:
 
 
 def test_what_is_there_is_used_again(tmp_path: Path) -> None:
-    stage, out = Stage(name="near", lines=1, alike=0.5), tmp_path / "run"
-    found = find(stage, out)
-    assert found == Hard(None, out / "alike-near.txt")
-    assert [path.name for path in out.iterdir()] == ["alike-near.txt"]
-    first = (out / "alike-near.txt").read_text(encoding="utf-8")
-    find(stage, out, seed=4)  # a later leg of the same stage: its lines stay what they are
-    assert (out / "alike-near.txt").read_text(encoding="utf-8") == first
-    find(stage, out, again=True, seed=4)
-    assert (out / "alike-near.txt").read_text(encoding="utf-8") != first
-    assert find(Stage(name="plain", lines=1), tmp_path / "other") == Hard()
-    assert not (tmp_path / "other").exists()
+    codec, path = Codec(Charset(CHARS)), tmp_path / "run" / "alike.txt"
+    find_alike(net(codec), codec, path, False, ALONE)
+    assert [file.name for file in path.parent.iterdir()] == ["alike.txt"]
+    first = path.read_text(encoding="utf-8")
+    assert first == alike_text(class_rows(net(codec)), codec)
+    find_alike(net(codec, 4), codec, path, False, ALONE)  # a later leg of the same stage: its lines stay what they are
+    assert path.read_text(encoding="utf-8") == first
+    find_alike(net(codec, 4), codec, path, True, ALONE)
+    assert path.read_text(encoding="utf-8") != first
 
 
 class Several(World):
@@ -95,15 +81,13 @@ class Several(World):
 
 
 def test_machines_agree_on_the_table(tmp_path: Path) -> None:
-    codec, stage = Codec(Charset(CHARS)), Stage(name="near", lines=1, alike=0.5)
+    codec = Codec(Charset(CHARS))
+    paths = [tmp_path / str(rank) / "alike.txt" for rank in range(2)]
 
     def one(rank: int, again: bool) -> str:
         torch.set_num_threads(1)
-        made, out = nets[rank], tmp_path / str(rank)
-        world = Several(rank, 2, 0, 1, torch.device("cpu"))
-        path = find_hard(stage, made, codec, GIVEN, ImageSpec(room=0), out, again, world).alike
-        assert path is not None
-        return path.read_text(encoding="utf-8")
+        find_alike(nets[rank], codec, paths[rank], again, Several(rank, 2, 0, 1, torch.device("cpu")))
+        return paths[rank].read_text(encoding="utf-8")
 
     def both(again: bool) -> list[str]:
         with ThreadPoolExecutor(2) as pool:
@@ -114,10 +98,10 @@ def test_machines_agree_on_the_table(tmp_path: Path) -> None:
     first = both(True)
     assert first == [alike_text(class_rows(nets[0]), codec)] * 2
     torch.nn.init.normal_(nets[0].get_parameter("matrix"))
-    (tmp_path / "0" / "alike-near.txt").unlink()  # its machine is a new one, and the stage goes on
+    paths[0].unlink()  # its machine is a new one, and the stage goes on
     assert both(False) == first
-    (tmp_path / "0" / "alike-near.txt").unlink()
-    (tmp_path / "1" / "alike-near.txt").unlink()
+    paths[0].unlink()
+    paths[1].unlink()
     assert both(False) == [alike_text(class_rows(nets[0]), codec)] * 2 != first
 
 
