@@ -64,6 +64,9 @@ def _known_keys(location: Sequence[str], defaults: object, values: Mapping[str, 
     ``kind`` than its default none can be told."""
     here: Any = defaults
     for part in location:
+        if isinstance(here, tuple):  # its members are alike
+            here, values = here[0] if here else None, values[int(part)]  # type: ignore[index]
+            continue
         here, values = getattr(here, part, None), values.get(part, {})
         kind = values.get("kind", "") if isinstance(values, Mapping) else ""
         if kind != getattr(here, "kind", ""):
@@ -72,16 +75,27 @@ def _known_keys(location: Sequence[str], defaults: object, values: Mapping[str, 
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``over``, section by section; a section whose ``kind`` changes starts afresh."""
+    """``base`` with the values of ``over``, section by section; a section whose ``kind`` changes starts afresh. In a
+    list the keys are places, from 0. Raises `UserError` for a place that a list does not have."""
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
         result[key] = value
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
+        if isinstance(old, list) and isinstance(value, Mapping):
+            result[key] = _merge_places(key, old, value)
+        elif isinstance(old, Mapping) and isinstance(value, Mapping):
             kind = old.get("kind")
             if value.get("kind", kind) == kind:
                 result[key] = merge(old, value)
     return result
+
+
+def _merge_places(name: str, old: Sequence[Any], over: Mapping[str, Any]) -> list[Any]:
+    held = {str(place): value for place, value in enumerate(old)}
+    for place in over:
+        if place not in held:
+            raise UserError(f"{name}.{place}: {name} is a list, its places are {', '.join(held) or 'none'}")
+    return list(merge(held, over).values())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

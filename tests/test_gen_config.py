@@ -68,6 +68,8 @@ def test_another_kind_starts_from_its_own_defaults() -> None:
         (["effects"], "write it as section.key=value"),
         (["effects..p=1"], "write it as section.key=value"),
         (["seed=[1"], "'[1' is not a YAML value"),
+        (["layout.sizes.9=28"], "sizes.9: sizes is a list, its places are 0, 1"),
+        (["layout.sizes.first=28"], "sizes.first: sizes is a list, its places are 0, 1"),
     ],
 )
 def test_mistakes_are_named_in_one_line(sets: list[str], message: str) -> None:
@@ -96,6 +98,9 @@ def test_a_missing_file_lists_what_there_is() -> None:
 def test_values_merge_by_section() -> None:
     assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
     assert parse_set("a.b=[1, 2]") == {"a": {"b": [1, 2]}}
+    listed = {"a": [{"b": 1, "c": 2}, {"b": 3}], "d": [4, 5]}
+    assert merge(listed, {"a": {"1": {"b": 6}}, "d": {"0": 7}}) == {"a": [{"b": 1, "c": 2}, {"b": 6}], "d": [7, 5]}
+    assert merge(listed, {"a": [8]}) == {"a": [8], "d": [4, 5]}
 
 
 def test_recipes_are_keys() -> None:

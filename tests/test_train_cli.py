@@ -30,6 +30,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--data", "gen:gen-defualt"], "gen-defualt does not exist"),
         (["--data", "gen:gen-default=0"], "weight above 0"),
         (["--set", "model.dimm=3"], "did you mean model.dim"),
+        (["--set", "stages.0.linse=3"], "did you mean stages.0.lines"),
         (["--set", "data.lanes=5"], "stage glyphs: a batch of 12 cannot be dealt to 5 lanes"),
         (["--init", "nothing.pt"], "nothing.pt does not exist"),
         (["--steps", "many"], "--steps"),
