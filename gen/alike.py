@@ -1,7 +1,7 @@
 """Lines in which characters stand beside those that are taken for them, to be told apart.
 
 Which characters are taken for which is read from a table, a line of text for each: a character, then the others, the
-nearest first. A trainer writes it from what its network has become (`train.hard`).
+nearest first. A trainer writes it from what its network has become (`train.alike`).
 
     python -m pytest tests/test_gen_alike.py
 """
