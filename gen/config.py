@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from gen.settings import load, to_dict, validate
 
 __all__ = ["EFFECTS", "ClassicLayout", "ClassicTone", "Corpus", "Effects", "Length", "PageTone", "RecipeConfig"]
-__all__ += ["ONLY_TEXT", "TypesetLayout", "from_dict", "load_recipe", "to_dict"]
+__all__ += ["TypesetLayout", "from_dict", "load_recipe", "to_dict"]
 
 LONGEST = 8192  # px; the pools of noise are as wide
 STRICT = ConfigDict(extra="forbid")
@@ -85,9 +85,6 @@ class Corpus:
             raise ValueError(f"the weights {', '.join(weights[:-1])} and text are all 0: give at least one")
         return self
 
-
-# The --set values with which every line is a piece of the files of --corpus.
-ONLY_TEXT = (*(f"corpus.{name}=0" for name in SOURCES), "corpus.text=1")
 
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=16)]
 

@@ -31,7 +31,10 @@ def to_dict(config: object) -> dict[str, Any]:
 
 def validate(adapter: TypeAdapter[T], defaults: T, values: Mapping[str, Any], source: str) -> T:
     """``values`` laid over the defaults, checked; or a `UserError` of one line about the first thing that is wrong."""
-    whole = merge(to_dict(defaults), values)
+    try:
+        whole = merge(to_dict(defaults), values)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
     try:
         return adapter.validate_python(whole)
     except ValidationError as error:
@@ -74,28 +77,30 @@ def _known_keys(location: Sequence[str], defaults: object, values: Mapping[str, 
     return [field.name for field in fields(here)] if is_dataclass(here) else []
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """``base`` with the values of ``over``, section by section; a section whose ``kind`` changes starts afresh. In a
-    list the keys are places, from 0. Raises `UserError` for a place that a list does not have."""
+    list the keys are places, from 0. ``where``: of the base, as ``stages.``. Raises `UserError` for a place that a list
+    does not have."""
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
         result[key] = value
         if isinstance(old, list) and isinstance(value, Mapping):
-            result[key] = _merge_places(key, old, value)
+            result[key] = _merge_places(f"{where}{key}", old, value)
         elif isinstance(old, Mapping) and isinstance(value, Mapping):
             kind = old.get("kind")
             if value.get("kind", kind) == kind:
-                result[key] = merge(old, value)
+                result[key] = merge(old, value, f"{where}{key}.")
     return result
 
 
-def _merge_places(name: str, old: Sequence[Any], over: Mapping[str, Any]) -> list[Any]:
+def _merge_places(name: str, old: Sequence[Any], over: Mapping[Any, Any]) -> list[Any]:
     held = {str(place): value for place, value in enumerate(old)}
-    for place in over:
+    wanted = {str(place): value for place, value in over.items()}  # in YAML they may be numbers
+    for place in wanted:
         if place not in held:
             raise UserError(f"{name}.{place}: {name} is a list, its places are {', '.join(held) or 'none'}")
-    return list(merge(held, over).values())
+    return list(merge(held, wanted, f"{name}.").values())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"config {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # the latter of impossible dates and the like
         raise UserError(f"config {path} is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"config {path} is nested too deep to be a recipe") from None
@@ -122,7 +127,7 @@ def parse_set(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: write it as section.key=value, for example --set effects.rotation.p=0.5")
     try:
         nested: Any = yaml.safe_load(value)
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
         value = value[:40]
         raise UserError(f"--set {text[:60]}: {value!r} is not a YAML value") from None
     for part in reversed(name.split(".")):

@@ -173,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write(args: argparse.Namespace) -> None:
     """Write the model that the arguments ask for. Raises `UserError`."""
+    if Path(args.out).suffix != ".onnx":
+        raise UserError(f"--out {args.out}: a model is known by its name, make it end with .onnx")
     weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None)
     if not args.int8 and (args.data or args.fonts):
         raise UserError("--data and --fonts are for --int8: leave them out, or give it as well")

@@ -100,6 +100,8 @@ def _check_work(image: Image.Image, file: BinaryIO, most_pixels: int, name: str)
         width, height = (int(image.tag_v2.get(tag, 0)) for tag in TILE)
         if width * height > most_pixels:
             raise ImageError(f"has tiles of {width}x{height} px, more than the {most_pixels:,} allowed", name)
+    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # decoded in Python, 80 bytes for seconds
+        raise ImageError("is a run-length coded BMP; save it plainly, or as PNG", name)
     if isinstance(image, JpegImagePlugin.JpegImageFile) and file.seekable():
         file.seek(0)
         if file.read().count(SCAN) > SCANS:

@@ -68,8 +68,10 @@ def test_another_kind_starts_from_its_own_defaults() -> None:
         (["effects"], "write it as section.key=value"),
         (["effects..p=1"], "write it as section.key=value"),
         (["seed=[1"], "'[1' is not a YAML value"),
-        (["layout.sizes.9=28"], "sizes.9: sizes is a list, its places are 0, 1"),
-        (["layout.sizes.first=28"], "sizes.first: sizes is a list, its places are 0, 1"),
+        (["seed=2020-13-01"], "'2020-13-01' is not a YAML value"),
+        (["seed=!!timestamp x"], "'!!timestamp x' is not a YAML value"),
+        (["layout.sizes.9=28"], "settings with --set: layout.sizes.9: layout.sizes is a list, its places are 0, 1"),
+        (["layout.sizes.first=28"], "layout.sizes.first: layout.sizes is a list, its places are 0, 1"),
     ],
 )
 def test_mistakes_are_named_in_one_line(sets: list[str], message: str) -> None:
@@ -81,7 +83,12 @@ def test_mistakes_are_named_in_one_line(sets: list[str], message: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"- 1\n- 2\n", "must be a mapping"), (b"a: [", "is not YAML"), (b"\xff\xfe\x00", "cannot be read")],
+    [
+        (b"- 1\n- 2\n", "must be a mapping"),
+        (b"a: [", "is not YAML"),
+        (b"seed: 2020-13-01", "is not YAML"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
 )
 def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bad.yaml"
@@ -100,6 +107,7 @@ def test_values_merge_by_section() -> None:
     assert parse_set("a.b=[1, 2]") == {"a": {"b": [1, 2]}}
     listed = {"a": [{"b": 1, "c": 2}, {"b": 3}], "d": [4, 5]}
     assert merge(listed, {"a": {"1": {"b": 6}}, "d": {"0": 7}}) == {"a": [{"b": 1, "c": 2}, {"b": 6}], "d": [7, 5]}
+    assert merge(listed, {"a": {1: {"b": 6}}}) == merge(listed, {"a": {"1": {"b": 6}}})
     assert merge(listed, {"a": [8]}) == {"a": [8], "d": [4, 5]}
 
 

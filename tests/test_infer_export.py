@@ -105,6 +105,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     make_weights(tmp_path / "gru.pt", neck="gru")
     assert main(["--weight-path", str(tmp_path / "gru.pt"), "--out", str(tmp_path / "m.onnx")]) == 2
     assert "gru" in capsys.readouterr().err
+    assert main(["--weight-path", str(tmp_path / "w.pt"), "--out", str(tmp_path / "m")]) == 2
+    assert "make it end with .onnx" in capsys.readouterr().err
     assert main(["--weight-path", str(tmp_path / "none.pt"), "--out", str(tmp_path / "m.onnx")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["--weight-path", str(tmp_path / "w.pt"), "--out", str(tmp_path / "w.pt/m.onnx")]) == 2

@@ -114,6 +114,14 @@ def test_tiles_far_larger_than_their_image() -> None:
     assert "allowed" in refusal(tiled(pixels, 64, 32), most_pixels=2047)
 
 
+@pytest.mark.parametrize(("kind", "bits"), [(1, 8), (2, 4)])
+def test_runs_of_pixels_that_are_slow_to_decode(kind: int, bits: int) -> None:
+    """Run-length coded BMP is decoded in Python: 80 bytes took seconds in which nobody else was answered."""
+    sizes = struct.pack("<IiiHHIIiiII", 40, 4_000_000, 4, 1, bits, kind, 2, 0, 0, 2, 0)
+    data = struct.pack("<2sIHHI", b"BM", 64, 0, 0, 62) + sizes + bytes(8) + b"\0\1"
+    assert "is a run-length coded BMP; save it plainly, or as PNG" in refusal(data)
+
+
 def test_a_picture_drawn_thousands_of_times() -> None:
     """A scan of a progressive JPEG file takes 30 bytes, and the time that all of its pixels take."""
     data = encoded(picture(), "JPEG", progressive=True)

@@ -18,6 +18,8 @@ from gen.charset import Charset
 from gen.errors import UserError
 from train.checkpoint import (
     BEST,
+    DAMAGED,
+    FORMAT,
     LAST,
     PREVIOUS,
     Weights,
@@ -134,12 +136,22 @@ def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
     assert values["step"] == 1
     assert re.search(r"last\.pt is damaged", notes[0])
     assert not last.exists()  # or the next save would put it in place of the whole one
+    assert (tmp_path / DAMAGED).exists()
     values, notes = load_newest(tmp_path)  # stopped between the two renames
     assert values is not None
     assert (values["step"], notes) == (1, [])
     previous.write_bytes(b"")
     with pytest.raises(UserError, match=r"previous\.pt is damaged.*no whole checkpoint.*--out"):
         load_newest(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_not_damaged(tmp_path: Path) -> None:
+    last = tmp_path / LAST
+    for step, version in ((1, FORMAT), (2, FORMAT + 1)):
+        save(last, {**make()[1], "step": step, "format": version}, keep=tmp_path / PREVIOUS)
+    with pytest.raises(UserError, match=r"last\.pt is not a checkpoint of this program, which writes format"):
+        load_newest(tmp_path)
+    assert last.exists()
 
 
 @pytest.mark.parametrize("point", [0, 1])

@@ -103,7 +103,7 @@ def test_lines_drawn_on_the_fly(tmp_path: Path, capsys: pytest.CaptureFixture[st
     files = ["--json", str(tmp_path / "new" / "a.json"), "--html", str(tmp_path / "a.html")]
     assert evaluate.main([*flags, "--direction", "vertical", "--seed", "7", *files]) == 0
     found = json.loads((tmp_path / "new" / "a.json").read_bytes())
-    ingredients = Ingredients(Charset(FEW), tuple(fonts), (), tuple(SHORT), 7)
+    ingredients = Ingredients(Charset(FEW), tuple(fonts), (), (*SHORT, "seed=7"))
     source = RenderedSource.from_spec("gen:eval-classic", "vertical", "val", ingredients)
     check(found, expected(net, [source], range(60)))
     assert 0 < found["line_accuracy"] < 1  # otherwise nothing was compared

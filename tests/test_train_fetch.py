@@ -130,7 +130,7 @@ def test_what_stays_names_the_shard(root: Path, truth: list[bytes], tmp_path: Pa
         assert time.monotonic() - begin < 4
         assert caught.value.shard == "train-000001"
         assert f"{server.url}/horizontal/train-000001.tar" in str(caught.value)
-        rest = source.exclude({"train-000001"})
+        rest = open_source(source.name, "train", tmp_path, exclude={(source.name, "train-000001")})
         assert rest.records(range(50)) == truth[:20] + truth[40:]
     assert drafts(tmp_path) == []
 

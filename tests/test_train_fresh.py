@@ -13,7 +13,7 @@ from train_runs import CONFIG, assert_equal, flags, state
 
 from gen.charset import Charset
 from gen.errors import UserError
-from train.checkpoint import Weights, load
+from train.checkpoint import Weights, load, load_weights
 from train.cli import main
 from train.codec import Codec
 from train.config import Crnn, load_config
@@ -76,8 +76,14 @@ def test_a_share_of_the_first_parameters_is_kept(
         if name.endswith("running_mean"):
             middle = (tensor.float() + ended[name.replace(".net.", ".ema.")]) / 2
             torch.testing.assert_close(written[name].float(), middle, rtol=1e-3, atol=1e-3)
+    nets = [load_weights(tmp_path / "whole" / name).net.state_dict() for name in ("last.pt", "weights.pt")]
+    for name, tensor in nets[0].items():  # a checkpoint reads as what is written of it
+        torch.testing.assert_close(tensor, nets[1][name], rtol=1e-3, atol=1e-3)
     assert main(flags(tmp_path, "none", config=config)) == 2
     assert "learning.keep_origin is about the parameters of --init" in capsys.readouterr().err
+    assert main([*flags(tmp_path, "late", config=FIRST), *more, "--steps", "1"]) == 0
+    assert main([*flags(tmp_path, "late", config=FIRST), *more, "--set", "learning.keep_origin=0.5"]) == 2
+    assert "has not kept what the run began with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("said", [[], ["--set", "model.widths=[8, 8, 16, 24]"]])

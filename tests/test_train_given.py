@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from shard_set import CHARS, make_set
 from train_sources import MemorySource, memory
 
 from gen.charset import Charset
-from gen.config import ONLY_TEXT
 from gen.errors import UserError
 from gen.fonts import Font
 from gen.stream import DIRECTIONS
@@ -25,6 +25,7 @@ from train.dist import World
 from train.given import Given, check_labels, common_charset, open_stage, parse_place, without_bad
 from train.model import Net, build
 from train.rendered import Ingredients, RenderedSource
+from train.setting import Leg, check_legs
 from train.shards import BadShard
 from train.source import Ints, Item, Source
 
@@ -161,14 +162,47 @@ def test_look_alikes_are_in_drawn_lines_and_beside_shards(shards: Path, drawn: I
     assert open_stage(both, stage, alike=table)[1] == pytest.approx([0.5, 0.5])
 
 
-def test_lines_of_text_alone_have_no_look_alikes(drawn: Ingredients, tmp_path: Path) -> None:
+def test_beside_text_alone_look_alikes_are_drawn_apart(drawn: Ingredients, tmp_path: Path) -> None:
+    """What is written is never changed, so they are lines of the default recipe, as beside shards."""
     table, text = tmp_path / "alike.txt", tmp_path / "text.txt"
-    table.write_text("天人\n", encoding="utf-8")
-    text.write_text("天人\n" * 50, encoding="utf-8")
-    only = replace(drawn, corpus=(text,), sets=ONLY_TEXT)
-    given = Given(("gen:gen-default",), "horizontal", only)
-    with pytest.raises(UserError, match=r"stage a: alike is 0\.5, and all lines that are drawn are text"):
-        open_stage(given, Stage(name="a", lines=1, alike=0.5), alike=table)
+    table.write_text("".join(char + "天" * 6 + "\n" for char in CHARS.chars if char != "天"), encoding="utf-8")
+    text.write_text("人大\n" * 50, encoding="utf-8")
+    only = replace(drawn, corpus=(text,), sets=("corpus.uniform=0", "corpus.text=1"))
+    stage = Stage(name="a", lines=1, alike=0.25)
+    sources, weights = open_stage(Given(("gen:gen-classic",), "horizontal", only), stage, alike=table)
+    assert weights == pytest.approx([0.75, 0.25])
+    texts = ["".join(item.text for item in source.read(range(40))) for source in sources]
+    assert set(texts[0]) == {"人", "大"}
+    assert 0.3 < texts[1].count("天") / len(texts[1]) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"sets": ("layout.tight=0.5",)}, "stage a: .*gen-classic.*tight"),
+        ({"longest": 200}, "stage a: .*corpus.length.below.0 201"),
+        ({"add": ("nowhere/",)}, "stage a: .*nowhere"),
+        ({"sets": ("corpus.uniform=-1",)}, "stage a: .*corpus.uniform -1"),
+        ({"batch": 13}, "stage a: "),
+    ],
+)
+def test_what_a_later_stage_cannot_do_is_refused_at_the_start(
+    drawn: Ingredients, stage: dict[str, Any], words: str
+) -> None:
+    given = Given(("gen:gen-classic",), "horizontal", drawn)
+    sources, _ = given.open("train")
+    check_legs([Leg(0, Stage(name="a", lines=1), 0, 1, 12)], 12, 1, given, sources)
+    late = Stage(name="a", lines=1, **stage)
+    with pytest.raises(UserError, match=words):
+        check_legs([Leg(1, late, 0, 1, late.batch or 12)], 12, 1, given, sources)
+
+
+def test_a_set_without_short_lines_is_refused_at_the_start(drawn: Ingredients) -> None:
+    source, stage = Narrow(np.full(2, 10)), Stage(name="a", lines=1, longest=7)
+    with pytest.raises(UserError, match="stage a: memory has no line of at most 7 characters"):
+        check_legs(
+            [Leg(0, stage, 0, 1, 12)], 12, 1, Given(("shards",), "horizontal", replace(drawn, charset=None)), [source]
+        )
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from train_runs import CONFIG, STEPS, assert_equal, flags, start, state, steps
@@ -235,3 +237,20 @@ def test_a_stage_of_look_alikes_draws_and_samples_them(tmp_path: Path, monkeypat
     assert main(flags(tmp_path, "plain", config=more.replace(", alike: 0.5", ""))) == 0
     same = [(tmp_path / name / "last.pt") for name in ("straight", "plain")]
     assert not torch.equal(*(state(path)[".net.gate.weight"] for path in same))
+
+
+def test_a_folder_that_another_run_holds_or_has_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        assert main(flags(tmp_path)) == 2
+    assert f"another run writes to {tmp_path / 'run'}: wait for it" in capsys.readouterr().err
+    with monkeypatch.context() as patch:  # while this one started
+        patch.setattr("train.cli.last_written", lambda out: 1)
+        assert main(flags(tmp_path)) == 2
+    assert f"another run has written to {tmp_path / 'run'} since" in capsys.readouterr().err
+    assert main([*flags(tmp_path), "--steps", "2"]) == 0
+    shutil.copy(tmp_path / "run" / "weights.pt", tmp_path / "run" / "last.pt")
+    assert main(flags(tmp_path)) == 2
+    assert "last.pt is a file of weights, no checkpoint: give it to --init instead" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen.charset import Charset, is_gb2312_hanzi
-from gen.config import ONLY_TEXT, load_recipe
+from gen.config import SOURCES, load_recipe
 from gen.errors import UserError
 from gen.fonts import Font
 from gen.paths import cache_dir
@@ -65,7 +65,7 @@ class Pen:
         chars = [char for char in self.source.charset.chars if is_gb2312_hanzi(char)]
         rng = np.random.Generator(np.random.Philox(key=np.array([self.recipe.config.seed, 1], np.uint64)))
         rows = ["".join(rng.permutation(chars)) for _ in range(3)]
-        only = [*ONLY_TEXT, "corpus.repeats=0", "corpus.runs=0"]
+        only = [*(f"corpus.{name}=0" for name in SOURCES), "corpus.text=1", "corpus.repeats=0", "corpus.runs=0"]
         with tempfile.TemporaryDirectory(prefix="bench-lines-") as folder:
             file = Path(folder, "gb2312.txt")
             file.write_text("\n".join(rows) + "\n", encoding="utf-8")

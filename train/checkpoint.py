@@ -15,6 +15,7 @@ import pickle
 import subprocess
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,12 +32,18 @@ from train.config import Crnn, Lite
 from train.description import Description
 from train.image import ImageSpec
 from train.model import Net, build
+from train.optim import mixed
 
 FORMAT = 1
 LAST, PREVIOUS, BEST, WEIGHTS = "last.pt", "previous.pt", "best.pt", "weights.pt"
+DAMAGED = "damaged.pt"
 MODEL: TypeAdapter[Lite | Crnn] = TypeAdapter(Lite | Crnn)
 _SEAL = b"sha256 "  # and the digest of all bytes before it, as the comment that ends the zip archive
 _SEALED = len(_SEAL) + hashlib.sha256().digest_size
+
+
+class Damaged(UserError):
+    """Not the bytes that were written."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +111,12 @@ def _seal(file: BinaryIO) -> None:
 def load(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint or weights file of ours, on the CPU, without running any code that it may hold.
 
-    Raises `UserError` when it is missing, damaged (every byte is checked), or not ours.
+    Raises `UserError` when it is missing, `Damaged` (every byte is checked), or not ours.
     """
     try:
         data = path.read_bytes()
         if data[-_SEALED:] != _SEAL + hashlib.sha256(data[:-_SEALED]).digest():
-            raise UserError(f"{path} is damaged, or no file that this program wrote: take another one of the run")
+            raise Damaged(f"{path} is damaged, or no file that this program wrote: take another one of the run")
         values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a file of weights or a checkpoint") from None
@@ -123,9 +130,10 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The last checkpoint of a run that is whole, None for a fresh run; and what is to be said about damaged ones.
+    """The last checkpoint of a run that is whole, None for a fresh run; and what is to be said about damaged ones: the
+    last one is then put aside, or the next save would put it in place of the one before.
 
-    Raises `UserError` when there are checkpoints and all are damaged.
+    Raises `UserError` when there are checkpoints and all are damaged, or one cannot be read for another reason.
     """
     notes: list[str] = []
     for name in (LAST, PREVIOUS):
@@ -133,9 +141,10 @@ def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             try:
                 values = load(folder / name)
                 if notes:
-                    (folder / LAST).unlink(missing_ok=True)  # or the next save would put it in place of this one
+                    with suppress(FileNotFoundError):  # another process did it
+                        os.replace(folder / LAST, folder / DAMAGED)
                 return values, notes
-            except UserError as error:
+            except Damaged as error:
                 notes.append(str(error))
     if notes:
         raise UserError(f"{'; '.join(notes)}; no whole checkpoint is left in {folder}: give another --out")
@@ -166,11 +175,18 @@ def load_weights(path: str | Path, charset: Charset | None = None, direction: st
     try:
         description = Description.parse(values)
         net = build(MODEL.validate_python(description.model), description.codec.classes)
-        net.load_state_dict({name: _full(tensor) for name, tensor in (values.get("ema") or values["net"]).items()})
+        state = averaged(values) if "ema" in values else values["net"]
+        net.load_state_dict({name: _full(tensor) for name, tensor in state.items()})
     except (KeyError, TypeError, RuntimeError, ValidationError) as error:
         raise UserError(f"{path} is not whole: {str(error).splitlines()[0][:150]}") from None
     description.check(path, charset, direction)
     return Weights(net.eval(), description.codec, description.directions, description.image, description.about)
+
+
+def averaged(values: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """What the weights of a checkpoint are, as `train.optim.Average.weights` makes them."""
+    kept = values.get("config", {}).get("learning", {}).get("keep_origin", 0.0)
+    return mixed(values["ema"], values.get("origin", {}), kept, values.get("fresh"))
 
 
 def _full(tensor: Tensor) -> Tensor:

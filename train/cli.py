@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from train.image import ImageSpec
 from train.loop import Loop
 from train.model import build, macs, parameter_count
 from train.objective import Learner
-from train.origin import Origin, find_origin
+from train.origin import Origin, find_origin, last_written
 from train.plan import Plan
 from train.record import Record
 from train.rendered import Ingredients
@@ -112,11 +112,11 @@ def train(args: argparse.Namespace, config: TrainConfig, origin: Origin, world: 
     origin.agree(out, world)
     out.mkdir(parents=True, exist_ok=True)
     stages = legs(config, BATCH[world.device.type])
-    check_legs(stages, config.data.lanes, world.size)
     given, (sources, shares) = open_agreed(given, args.skip_bad_shards, world, lambda given: given.open("train"))
-    Plan(sources, shares, seed=0, batch=stages[0].batch, lanes=config.data.lanes)  # refuses sets too small to train on
     codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
     directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
+    check_legs(stages, config.data.lanes, world.size, given, sources)
+    Plan(sources, shares, seed=0, batch=stages[0].batch, lanes=config.data.lanes)  # refuses sets too small to train on
     given = given.settled(codec.charset, directions)
     if isinstance(config.model, Crnn) and directions != (config.model.direction,):
         raise UserError(
@@ -152,11 +152,17 @@ def train(args: argparse.Namespace, config: TrainConfig, origin: Origin, world: 
         return 0
     say(_summary(setting, learner, sources))
     validation = _validation(setting, world, say)
-    if not world.first:
-        stopped = loop.run(None, validation)
-    else:
-        with _alone(out), Record(out, loop.step, setting.steps) as record:
-            stopped = loop.run(record, validation)
+    with ExitStack() as held:
+        record, failure = None, ""
+        try:
+            if world.first:
+                held.enter_context(_alone(out, origin.written))
+                record = held.enter_context(Record(out, loop.step, setting.steps))
+        except UserError as error:
+            failure = str(error)
+        if failure := world.gather(failure)[0]:  # by all, for the others would wait
+            raise UserError(failure)
+        stopped = loop.run(record, validation)
     say(_end(loop, setting, args, stopped))
     return 130 if stopped == 2 else 0
 
@@ -170,14 +176,17 @@ def _has_weights(out: Path, step: int) -> bool:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold a run's folder; another run in it would write the same files. Raises `UserError`."""
+def _alone(out: Path, written: int | None) -> Iterator[None]:
+    """Hold a run's folder, whose last checkpoint is still that of ``written``; another run in it would write the same
+    files. Raises `UserError`."""
     lock = FileLock(out / ".lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise UserError(f"another run writes to {out}: wait for it, stop it, or give another --out") from None
     try:
+        if last_written(out) != written:
+            raise UserError(f"another run has written to {out} since this one read it: give the same command again")
         yield
     finally:
         lock.release()

@@ -69,7 +69,7 @@ class Stage:
     lines drawn for it); ctc learns whole lines. ``add``: data besides what the
     command names, as ``gen:gen-default=0.3`` beside a total weight of 1. ``longest``: lines of more characters are
     left out, or not drawn. ``sets``: ``--set`` values for the recipes of rendered lines. ``alike``: in this
-    share of the drawn lines that are no text (where all come from shards: of all lines, and these are drawn)
+    share of the drawn lines that are no text (where there are none: of all lines, and these are drawn)
     characters stand beside those that the network holds for nearly the same when the stage starts; sampled classes
     have these among them. ``learn``: new moves only the rows of classes that the weights of --init did not have, so
     that nothing else is forgotten.

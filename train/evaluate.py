@@ -194,7 +194,8 @@ def open_data(args: argparse.Namespace, weights: Weights) -> list[Source]:
     drawn = args.data.startswith(PREFIX)
     if not drawn and (args.seed is not None or args.fonts or args.set):
         raise UserError(f"--seed, --fonts and --set are for lines drawn with --data gen:CONFIG, not for {args.data}")
-    ingredients = Ingredients(weights.codec.charset, tuple(args.fonts), (), tuple(args.set), args.seed)
+    sets = (*args.set, f"seed={args.seed}") if args.seed is not None else tuple(args.set)
+    ingredients = Ingredients(weights.codec.charset, tuple(args.fonts), (), sets)
     direction = args.direction or (weights.directions[0] if drawn and len(weights.directions) == 1 else None)
     sources, _ = Given((args.data,), direction, ingredients).open(args.split)
     readable = [source for source in sources if source.direction in weights.directions]

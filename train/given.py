@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from gen.charset import Charset, describe
+from gen.config import load_recipe
 from gen.errors import UserError
 from gen.stream import DIRECTIONS
 from train.chosen import short
@@ -32,6 +33,7 @@ LOOKED_AT = 2000  # lines that are read before training to see whether their lab
 RUNS = 10  # stretches that these lie in: every block of a server that is touched is a download
 TOLERATED = 0.001  # of all lines may be too long for their frames
 WRITTEN = ("prose", "text")  # sources of a recipe whose lines say something
+DEFAULT = PREFIX + "gen-default"
 NO_TEXT = tuple(f"corpus.{name}=0" for name in WRITTEN)
 
 
@@ -50,7 +52,7 @@ class Given:
     def recipe(self) -> str:
         """The recipe of rendered lines that go with these data: the first one named, else the default one."""
         places = [place for place, _ in map(parse_place, self.places)]
-        return next((place for place in places if place.startswith(PREFIX)), PREFIX + "gen-default")
+        return next((place for place in places if place.startswith(PREFIX)), DEFAULT)
 
     def settled(self, charset: Charset, directions: Sequence[str]) -> Given:
         """The same with a run's charset, and its one direction if it has one, for lines that are still to be drawn."""
@@ -167,11 +169,9 @@ def open_stage(
 
     The loss frames takes sources that have boxes, and lines drawn for it when none has. Raises `UserError`.
     """
-    sets = list(stage.sets)
+    sets = _sets(stage)
     table = None if alike is None else (alike, stage.alike)
     given = replace(given, ingredients=replace(given.ingredients, shift=shift, alike=table))
-    if stage.longest is not None:
-        sets += ["corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
     sources, weights = given.open("train", stage.add, sets)
     if stage.loss == "frames":
         boxed = [_has_boxes(source) for source in sources]
@@ -185,18 +185,37 @@ def open_stage(
         sources = [source if source.blocks is None else short(source, stage.longest) for source in sources]
     if alike is not None:
         drawn = [source.recipe.deck.share for source in sources if isinstance(source, RenderedSource)]
-        if drawn and not any(set(share) - set(WRITTEN) for share in drawn):
-            raise UserError(
-                f"stage {stage.name}: alike is {stage.alike:g}, and all lines that are drawn are text, which stays "
-                "as it is: add --data gen:gen-default, or set alike to 0"
-            )
-        if not drawn:
+        if not any(set(share) - set(WRITTEN) for share in drawn):  # no line that need not stay as it is
             ingredients = replace(given.ingredients, alike=(alike, 1.0), sets=(*given.ingredients.sets, *NO_TEXT))
-            besides = replace(given, places=(given.recipe,), ingredients=ingredients)
+            besides = replace(given, places=(DEFAULT,), ingredients=ingredients)
             more, shares = besides.open("train", sets=sets)
             weights = [w * (1 - stage.alike) for w in weights] + [w * stage.alike for w in shares]
             sources = [*sources, *more]
     return sources, weights
+
+
+def check_stage(given: Given, stage: Stage, sources: Sequence[Source]) -> None:
+    """Refuse what `open_stage` would; ``sources``: of the data, all of them. Raises `UserError`."""
+    sets = (*given.ingredients.sets, *_sets(stage))
+    drawn = {place for place, _ in map(parse_place, (*given.places, *stage.add)) if place.startswith(PREFIX)}
+    for place in drawn or {DEFAULT}:
+        load_recipe(place.removeprefix(PREFIX) or None, sets)
+    if stage.alike and not drawn:
+        load_recipe(DEFAULT.removeprefix(PREFIX), (*NO_TEXT, *sets))
+    added = tuple(place for place in stage.add if parse_place(place)[0] not in drawn)
+    more = replace(given, places=added).open("train")[0] if added else []
+    common_charset([*sources, *more], given.ingredients.charset)
+    if stage.longest is not None and stage.loss == "ctc":
+        for source in (*sources, *more):
+            if source.blocks is not None:
+                short(source, stage.longest)
+
+
+def _sets(stage: Stage) -> list[str]:
+    """``--set`` values for the recipes of a stage's rendered lines."""
+    if stage.longest is None:
+        return [*stage.sets]
+    return [*stage.sets, "corpus.length.low=1", f"corpus.length.below=[{stage.longest + 1}]"]
 
 
 def _has_boxes(source: Source) -> bool:

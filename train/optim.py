@@ -71,14 +71,7 @@ class Average:
 
     def weights(self, fresh: Tensor | None) -> dict[str, Tensor]:
         """The numbers to read with; rows of ``fresh`` classes (bool [classes]) had at first nothing worth keeping."""
-        result = dict(self.state)
-        for name, first in self.origin.items():
-            if first.is_floating_point():
-                result[name] = torch.lerp(self.state[name], first, self.kept)
-                if name == "matrix" and fresh is not None:
-                    chosen = fresh.to(first.device)
-                    result[name][chosen] = self.state[name][chosen]
-        return result
+        return mixed(self.state, self.origin, self.kept, fresh)
 
     def load(self, state: Mapping[str, Tensor], steps: int, origin: Mapping[str, Tensor]) -> None:
         """Go on from an earlier average."""
@@ -87,3 +80,17 @@ class Average:
             self.state[name].copy_(tensor)
         if self.kept:
             self.origin = {name: tensor.to(self.state[name]) for name, tensor in origin.items()}
+
+
+def mixed(
+    state: Mapping[str, Tensor], origin: Mapping[str, Tensor], kept: float, fresh: Tensor | None
+) -> dict[str, Tensor]:
+    """Of numbers, and those that they began as, so much kept of the latter; not in rows of ``fresh`` classes."""
+    result = dict(state)
+    for name, first in origin.items():
+        if first.is_floating_point():
+            result[name] = torch.lerp(state[name], first, kept)
+            if name == "matrix" and fresh is not None:
+                chosen = fresh.to(first.device)
+                result[name][chosen] = state[name][chosen]
+    return result

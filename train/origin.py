@@ -31,6 +31,7 @@ class Origin:
     values: dict[str, Any] | None = None
     init: Weights | None = None
     notes: tuple[str, ...] = ()
+    written: int | None = None  # see `last_written`
 
     @property
     def model(self) -> Lite | Crnn | None:
@@ -74,9 +75,22 @@ def _config(weights: Weights) -> Lite | Crnn:
 def find_origin(out: Path, init: str | None, load: Callable[[str], Weights]) -> Origin:
     """The origin of a run in a folder; ``load`` reads what ``init`` names. Raises `UserError` for a file that is
     damaged or missing."""
+    written = last_written(out)
     values, notes = load_newest(out)
+    if not (out / checkpoint.LAST).exists():
+        written = None  # it was damaged
     if values is not None:
+        if "optimizer" not in values:
+            raise UserError(f"{out / checkpoint.LAST} is a file of weights, no checkpoint: give it to --init instead")
         if init:
             notes.append(f"--init is not used: {out} has a checkpoint, and the run goes on from it")
-        return Origin(out / checkpoint.LAST, values, notes=tuple(notes))
+        return Origin(out / checkpoint.LAST, values, notes=tuple(notes), written=written)
     return Origin(Path(init), init=load(init)) if init else Origin()
+
+
+def last_written(out: Path) -> int | None:
+    """When the last checkpoint in a run's folder was written, in ns; None for a fresh run."""
+    try:
+        return (out / checkpoint.LAST).stat().st_mtime_ns
+    except OSError:
+        return None

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gen.contract import Block, ShardEntry
+from gen.errors import UserError
 
 
 class Unusable(Exception):
@@ -106,12 +108,14 @@ class LocalPlace:
             raise Unusable(f"the tar has {size} bytes instead of {entry.bytes}")
 
     def open(self, shard: str, block: Block, verify: bool) -> OpenBlock:
-        """A block where it lies."""
+        """A block where it lies. Raises `Unusable`, and `UserError` when this process may open no more files."""
         try:
             found = OpenBlock(Path(self.root, f"{shard}.tar"), block.offset)
             if verify:
                 verified(found.read(0, block.bytes), block.bytes, block.sha256)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise UserError(f"{error.strerror}: allow this process more, ulimit -n 4096") from None
             raise Unusable(f"the tar cannot be read: {error.strerror}") from None
         return found
 

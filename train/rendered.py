@@ -51,8 +51,7 @@ class Ingredients:
     fonts: tuple[str, ...] = ()  # empty: the catalogue's, as far as they are installed
     corpus: tuple[Path, ...] = ()
     sets: tuple[str, ...] = ()
-    seed: int | None = None  # None: the recipe's
-    shift: int = 0  # added to it
+    shift: int = 0  # added to the recipe's seed
     alike: tuple[Path, float] | None = None  # of the training lines: see `gen.alike`, its table and the share
 
     def source(self, spec: str) -> RecipeSource:
@@ -85,8 +84,8 @@ class RenderedSource:
         not in the cache. Raises `UserError`."""
         wanted = ingredients or Ingredients()
         source = wanted.source(spec)
-        seed = (source.config.seed if wanted.seed is None else wanted.seed) + wanted.shift
-        result = cls(spec, direction, source, Stream(seed, direction, split), wanted.alike)
+        stream = Stream(source.config.seed + wanted.shift, direction, split)
+        result = cls(spec, direction, source, stream, wanted.alike)
         result._open(workers).deck.pool(direction)  # refuses a direction in which nothing can be drawn
         return result
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gen.config import load_recipe
 from gen.errors import UserError
 from train.codec import Codec
 from train.config import Stage, TrainConfig
-from train.given import Given
+from train.given import Given, check_stage
 from train.image import ImageSpec
 from train.plan import check_sizes
+from train.source import Source
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ def legs(config: TrainConfig, batch: int) -> list[Leg]:
     return result
 
 
-def check_legs(legs: Sequence[Leg], lanes: int, world: int) -> None:
-    """Refuse at the start what a later stage could not do. Raises `UserError` naming the stage."""
+def check_legs(legs: Sequence[Leg], lanes: int, world: int, given: Given, sources: Sequence[Source]) -> None:
+    """Refuse at the start what a later stage could not do; ``sources``: of the data. Raises `UserError` naming the
+    stage."""
     for leg in legs:
         try:
             check_sizes(leg.batch, lanes, world)
-            load_recipe(None, leg.stage.sets)
+            check_stage(given, leg.stage, sources)
         except UserError as error:
             raise UserError(f"stage {leg.stage.name}: {error}") from None
 

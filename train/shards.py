@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +31,12 @@ from train.source import Ints, Item
 
 CACHE_BYTES = int(Data().cache_gb * 2**30)
 _THICKNESS = 32  # px, see Source.widths
-_OPEN = 128  # blocks kept open in a process, well below the usual limit of 1,024 files
+_OPEN = 128  # blocks kept open in a process by all sources, roughly: well below the usual limit of 1,024 files
 _AT_ONCE = 8  # sidecars read at the same time
 
 
 class BadShard(UserError):
-    """A shard that cannot be used: ``source`` and ``shard`` are the names. `ShardSource.exclude` leaves it out."""
+    """A shard that cannot be used: ``source`` and ``shard`` are the names, for `open_sources` to leave it out."""
 
     def __init__(self, source: str, shard: str, reason: str) -> None:
         super().__init__(
@@ -59,6 +60,9 @@ class Shard:
     rarest: NDArray[np.uint32] | None  # how often its rarest character occurs in the set, if the sidecar says
 
 
+_reading: WeakSet[ShardSource] = WeakSet()  # sources of this process with open blocks
+
+
 class ShardSource:
     """The samples of one direction and split; a `train.source.Source`. One thread at a time may read from it."""
 
@@ -70,7 +74,6 @@ class ShardSource:
         self.identity = manifest.identity
         self._place = place
         self._ours = manifest.image != ELSEWHERE
-        self._manifest = replace(manifest, recipe={}, splits={})  # no more than `exclude` needs
         self._names = [shard.name for shard in shards]
         self._shard_of = [k for k, shard in enumerate(shards) for _ in shard.blocks]
         self._blocks = [block for shard in shards for block in shard.blocks]
@@ -147,7 +150,8 @@ class ShardSource:
             name = self._names[self._shard_of[number]]
             found = self._place.open(name, self._blocks[number], number not in self._verified)
             self._verified.add(number)
-            if len(self._open) >= _OPEN:
+            _reading.add(self)
+            while len(self._open) >= max(1, _OPEN // len(_reading)):
                 del self._open[next(iter(self._open))]
         self._open[number] = found
         return found
@@ -155,21 +159,6 @@ class ShardSource:
     def prefetch(self, blocks: Sequence[int]) -> None:
         """Bring blocks of a server to the cache, soonest first, in the background. Never raises."""
         self._place.prefetch([(self._names[self._shard_of[k]], self._blocks[k]) for k in blocks])
-
-    def exclude(self, shards: Collection[str]) -> ShardSource:
-        """The source without these shards, its samples numbered anew. Raises `UserError` when none is left."""
-        bounds = np.searchsorted(self._shard_of, np.arange(len(self._names) + 1))
-        parts = []
-        for k, name in enumerate(self._names):
-            if name not in shards:
-                blocks = slice(bounds[k], bounds[k + 1])
-                part = slice(self._first[bounds[k]], self._first[bounds[k + 1]])
-                each = self._start[part], self._extent[part], self._length[part]
-                rarest = None if self._rarest is None else self._rarest[part]
-                parts.append(Shard(name, tuple(self._blocks[blocks]), *each, rarest))
-        if not parts:
-            raise UserError(f"{self.name}: no shard is left once the bad ones are skipped")
-        return ShardSource(self._place, self._manifest, parts)
 
 
 class NoSamples(UserError):

@@ -15,7 +15,7 @@ from gen.errors import UserError
 from gen.identity import differences
 from gen.sample import Recipe, open_recipe
 from gen.settings import to_dict
-from train.checkpoint import LAST, Weights
+from train.checkpoint import Weights
 from train.classes import first_rows, glyph_images, rows_like
 from train.codec import Codec
 from train.config import TrainConfig
@@ -31,8 +31,6 @@ def check_continues(values: dict[str, Any], here: dict[str, Any], setting: Setti
 
     Raises `UserError` when it is of another network or charset.
     """
-    if "optimizer" not in values:
-        raise UserError(f"{setting.out / LAST} is a file of weights, no checkpoint: give it to --init instead")
     for key in ("charset_sha256", "space", "model", "directions"):
         if values[key] != here[key]:
             told = differences({key: values[key]}, {key: here[key]})
@@ -40,6 +38,11 @@ def check_continues(values: dict[str, Any], here: dict[str, Any], setting: Setti
                 f"the checkpoint in {setting.out} is of another run, {told}: "
                 "give another --out, or also --init with its weights to start from them"
             )
+    if setting.config.learning.keep_origin and not values.get("origin"):
+        raise UserError(
+            f"the checkpoint in {setting.out} has not kept what the run began with, of which learning.keep_origin is a "
+            "share: leave it at 0, or give another --out"
+        )
     notes = []
     if changed := differences(values["config"], to_dict(setting.config)):
         notes.append(f"the configuration has changed since the checkpoint, and the new one holds: {changed}")
