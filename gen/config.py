@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
-from gen.settings import load, to_dict, validate
+from gen.settings import load, to_dict
 
 __all__ = ["EFFECTS", "ClassicLayout", "ClassicTone", "Corpus", "Effects", "Length", "PageTone", "RecipeConfig"]
-__all__ += ["TypesetLayout", "from_dict", "load_recipe", "to_dict"]
+__all__ += ["TypesetLayout", "load_recipe", "to_dict"]
 
 LONGEST = 8192  # px; the pools of noise are as wide
 STRICT = ConfigDict(extra="forbid")
@@ -251,11 +251,6 @@ class RecipeConfig:
 
 
 _ADAPTER: TypeAdapter[RecipeConfig] = TypeAdapter(RecipeConfig)
-
-
-def from_dict(values: Mapping[str, Any], source: str = "recipe") -> RecipeConfig:
-    """A checked recipe from plain values laid over the default ones; a `UserError` names key, value and ``source``."""
-    return validate(_ADAPTER, RecipeConfig(), values, source)
 
 
 def load_recipe(name: str | Path | None = None, sets: Sequence[str] = ()) -> RecipeConfig:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from gen.config import RecipeConfig, from_dict, load_recipe, to_dict
+from gen.config import RecipeConfig, load_recipe, to_dict
 from gen.errors import UserError
 from gen.settings import merge, parse_set
 
@@ -15,10 +16,11 @@ def test_the_schema_s_defaults_are_the_default_recipe() -> None:
     assert load_recipe("gen-default") == RecipeConfig() == load_recipe(None)
 
 
-def test_a_recipe_survives_the_way_through_plain_values() -> None:
+def test_a_recipe_survives_the_way_through_plain_values(tmp_path: Path) -> None:
     for name in ("gen-default", "gen-classic", "gen-prose", "eval-classic", "eval-default", "eval-uniform"):
-        recipe = load_recipe(name)
-        assert from_dict(to_dict(recipe)) == recipe
+        recipe, path = load_recipe(name), tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(to_dict(recipe)), encoding="utf-8")
+        assert load_recipe(path) == recipe
 
 
 def test_the_evaluation_recipes_differ_from_the_training_ones_in_seed_only() -> None:

@@ -254,3 +254,10 @@ def test_a_folder_that_another_run_holds_or_has_written_to(
     shutil.copy(tmp_path / "run" / "weights.pt", tmp_path / "run" / "last.pt")
     assert main(flags(tmp_path)) == 2
     assert "last.pt is a file of weights, no checkpoint: give it to --init instead" in capsys.readouterr().err
+
+
+def test_checkpoints_that_are_kept_for_good(tmp_path: Path) -> None:
+    assert main([*flags(tmp_path), "--steps", "5", "--set", "keep.history=2", "--set", "keep.every=4"]) == 0
+    kept = sorted((tmp_path / "run").glob("step-*.pt"))
+    assert [path.name for path in kept] == ["step-00000002.pt", "step-00000004.pt"]
+    assert [checkpoint.load(path)["step"] for path in kept] == [2, 4]

@@ -82,7 +82,6 @@ class Stage:
     lr: Rate = 2e-3
     class_lr: Share = 0.1  # of the class matrix, times lr
     warmup: Annotated[int, Field(ge=0)] = 100  # steps
-    freeze: Number = 0  # steps for which the class matrix stays
     final: Share = 0.01  # of lr, at the end of the cosine
     longest: Whole | None = None  # characters
     add: tuple[str, ...] = ()

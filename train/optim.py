@@ -39,8 +39,7 @@ def set_rate(optimizer: torch.optim.Optimizer, stage: Stage, steps: int, step: i
     """Give every group its rate; the one of the network."""
     lr = rate(stage, steps, step)
     for group in optimizer.param_groups:
-        held = group["classes"] and step < stage.freeze
-        group["lr"] = lr * (stage.class_lr if group["classes"] else 1.0) * (not held)
+        group["lr"] = lr * (stage.class_lr if group["classes"] else 1.0)
     return lr
 
 
