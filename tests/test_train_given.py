@@ -174,6 +174,9 @@ def test_beside_text_alone_look_alikes_are_drawn_apart(drawn: Ingredients, tmp_p
     texts = ["".join(item.text for item in source.read(range(40))) for source in sources]
     assert set(texts[0]) == {"人", "大"}
     assert 0.3 < texts[1].count("天") / len(texts[1]) < 0.6
+    written = Stage(name="a", lines=1, alike=0.25, sets=("corpus.balanced=0", "corpus.common=0", "corpus.text=1"))
+    with pytest.raises(UserError, match=r"stage a: alike is 0\.25, and with its sets all drawn lines are text"):
+        open_stage(Given(("gen:gen-default",), "horizontal", only), written, alike=table)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_few_files_stay_open(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
         return sum(os.path.realpath(files / name).startswith(f"{place}/") for name in os.listdir(files))
 
     monkeypatch.setattr("train.shards._OPEN", 3)
+    monkeypatch.setattr("train.shards._ALL", 3)
     monkeypatch.setattr("train.shards._reading", WeakSet())
     source = open_source(str(place), "train")
     order = np.random.default_rng(2).permutation(70)

@@ -146,6 +146,9 @@ def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
                 return values, notes
             except Damaged as error:
                 notes.append(str(error))
+            except UserError:
+                if (folder / name).exists():  # else another process has put it aside
+                    raise
     if notes:
         raise UserError(f"{'; '.join(notes)}; no whole checkpoint is left in {folder}: give another --out")
     return None, notes

@@ -115,9 +115,15 @@ def train(args: argparse.Namespace, config: TrainConfig, origin: Origin, world: 
     given, (sources, shares) = open_agreed(given, args.skip_bad_shards, world, lambda given: given.open("train"))
     codec = Codec(common_charset(sources, given.ingredients.charset), config.model.space)
     directions = tuple(way for way in DIRECTIONS if any(source.direction == way for source in sources))
-    check_legs(stages, config.data.lanes, world.size, given, sources)
-    Plan(sources, shares, seed=0, batch=stages[0].batch, lanes=config.data.lanes)  # refuses sets too small to train on
     given = given.settled(codec.charset, directions)
+    done = origin.values["step"] if origin.values else 0
+
+    def check(given: Given) -> bool:
+        check_legs([leg for leg in stages if leg.last > done], config.data.lanes, world.size, given, sources)
+        return True
+
+    given, _ = open_agreed(given, args.skip_bad_shards, world, check)
+    Plan(sources, shares, seed=0, batch=stages[0].batch, lanes=config.data.lanes)  # refuses sets too small to train on
     if isinstance(config.model, Crnn) and directions != (config.model.direction,):
         raise UserError(
             f"the model is for {config.model.direction} lines and --data holds {' and '.join(directions)} ones: "

@@ -183,15 +183,24 @@ def open_stage(
         sources = [source for source, has in zip(sources, boxed) if has]
     if stage.longest is not None:
         sources = [source if source.blocks is None else short(source, stage.longest) for source in sources]
-    if alike is not None:
-        drawn = [source.recipe.deck.share for source in sources if isinstance(source, RenderedSource)]
-        if not any(set(share) - set(WRITTEN) for share in drawn):  # no line that need not stay as it is
-            ingredients = replace(given.ingredients, alike=(alike, 1.0), sets=(*given.ingredients.sets, *NO_TEXT))
-            besides = replace(given, places=(DEFAULT,), ingredients=ingredients)
-            more, shares = besides.open("train", sets=sets)
-            weights = [w * (1 - stage.alike) for w in weights] + [w * stage.alike for w in shares]
-            sources = [*sources, *more]
+    if alike is not None and not _may_change(sources):
+        ingredients = replace(given.ingredients, alike=(alike, 1.0), sets=(*given.ingredients.sets, *NO_TEXT))
+        besides = replace(given, places=(DEFAULT,), ingredients=ingredients)
+        more, shares = besides.open("train", sets=sets)
+        if not _may_change(more):
+            raise UserError(
+                f"stage {stage.name}: alike is {stage.alike:g}, and with its sets all drawn lines are text, "
+                "which stays as it is: set alike to 0, or leave corpus.uniform above 0"
+            )
+        weights = [w * (1 - stage.alike) for w in weights] + [w * stage.alike for w in shares]
+        sources = [*sources, *more]
     return sources, weights
+
+
+def _may_change(sources: Sequence[Source]) -> bool:
+    """Whether lines are drawn that say nothing, so that their characters may be others."""
+    drawn = [source.recipe.deck.share for source in sources if isinstance(source, RenderedSource)]
+    return any(set(share) - set(WRITTEN) for share in drawn)
 
 
 def check_stage(given: Given, stage: Stage, sources: Sequence[Source]) -> None:

@@ -16,6 +16,7 @@ from train.config import Stage, TrainConfig
 from train.given import Given, check_stage
 from train.image import ImageSpec
 from train.plan import check_sizes
+from train.shards import BadShard
 from train.source import Source
 
 
@@ -49,6 +50,8 @@ def check_legs(legs: Sequence[Leg], lanes: int, world: int, given: Given, source
         try:
             check_sizes(leg.batch, lanes, world)
             check_stage(given, leg.stage, sources)
+        except BadShard:  # it may be skipped
+            raise
         except UserError as error:
             raise UserError(f"stage {leg.stage.name}: {error}") from None
 

@@ -31,7 +31,8 @@ from train.source import Ints, Item
 
 CACHE_BYTES = int(Data().cache_gb * 2**30)
 _THICKNESS = 32  # px, see Source.widths
-_OPEN = 128  # blocks kept open in a process by all sources, roughly: well below the usual limit of 1,024 files
+_OPEN = 128  # blocks of a source that a process keeps open
+_ALL = 512  # of all sources, roughly: well below the usual limit of 1,024 files
 _AT_ONCE = 8  # sidecars read at the same time
 
 
@@ -151,7 +152,7 @@ class ShardSource:
             found = self._place.open(name, self._blocks[number], number not in self._verified)
             self._verified.add(number)
             _reading.add(self)
-            while len(self._open) >= max(1, _OPEN // len(_reading)):
+            while len(self._open) >= max(1, min(_OPEN, _ALL // len(_reading))):
                 del self._open[next(iter(self._open))]
         self._open[number] = found
         return found
