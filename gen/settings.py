@@ -20,6 +20,7 @@ from gen.errors import UserError
 
 T = TypeVar("T")
 _DUMP: TypeAdapter[Any] = TypeAdapter(Any)
+_NOT_YAML = (yaml.YAMLError, ValueError, AttributeError)  # the last two for an impossible date and the like
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"config {path} cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError, AttributeError) as error:  # the latter of impossible dates and the like
+    except _NOT_YAML as error:
         raise UserError(f"config {path} is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"config {path} is nested too deep to be a recipe") from None
@@ -127,7 +128,7 @@ def parse_set(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: write it as section.key=value, for example --set effects.rotation.p=0.5")
     try:
         nested: Any = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+    except (*_NOT_YAML, RecursionError):
         value = value[:40]
         raise UserError(f"--set {text[:60]}: {value!r} is not a YAML value") from None
     for part in reversed(name.split(".")):
