@@ -3,8 +3,9 @@
     python -m tools.gpu_leg
 
 ``weights.pt`` is what `train.evaluate` and ``--init`` take: the averaged parameters in half precision. ``state.pt``
-has the rest of a checkpoint: the parameters themselves, and the optimizer's moments as bf16. A run that goes on from
-the two is not the same to the bit, as one that goes on from its own checkpoint is, but nothing that it learned is lost.
+has the rest of a checkpoint: the parameters themselves, in half precision too, and the optimizer's moments as bf16. A
+run that goes on from the two is not the same to the bit, as one that goes on from its own checkpoint is, but nothing
+that it learned is lost.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
     about = {**values["about"], "step": values["step"]}
     checkpoint.save(out / WEIGHTS, {**description, "net": checkpoint.half(values["ema"]), "about": about})
     rest = {name: value for name, value in values.items() if name != "ema"}
+    rest["net"] = checkpoint.half(values["net"])
     rest["optimizer"] = _moments(values["optimizer"], lambda tensor: tensor.bfloat16())
     checkpoint.save(run / STATE, rest)
     gpu_parts.cut(run / STATE, out, PART)
@@ -43,7 +45,8 @@ def restore(folder: Path, run: Path) -> int:
     run.mkdir(parents=True, exist_ok=True)
     gpu_parts.join(folder, STATE, run / STATE)
     values, weights = checkpoint.load(run / STATE), checkpoint.load(folder / WEIGHTS)
-    values["ema"] = {name: full(tensor) for name, tensor in weights["net"].items()}
+    for name, state in ("ema", weights["net"]), ("net", values["net"]):
+        values[name] = {each: full(tensor) for each, tensor in state.items()}
     values["optimizer"] = _moments(values["optimizer"], full)
     checkpoint.save(run / LAST, values)
     return int(values["step"])
