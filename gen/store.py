@@ -118,6 +118,13 @@ class LocalDraft:
             self._temp.unlink(missing_ok=True)
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """A file under its name once all of it is there. Raises `OSError`, and leaves what was there as it was."""
+    with LocalDraft(path) as draft:
+        draft.write(data)
+        draft.publish()
+
+
 @dataclass(frozen=True)
 class LocalStore:
     """A directory of this machine, or one mounted on it."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 STEP = 32  # px; batches are padded to a multiple of it, so that few shapes occur
 ROOM = 8  # px of paper behind every line of a batch: right behind its last column a network sees what is no paper
-GPU_STEP = 64  # on a GPU: cuDNN takes 2 s for the plans of a training step of each new shape (H200, torch 2.11)
+GPU_STEP = 104  # on a GPU: cuDNN takes 2 s for the plans of a training step of each new shape; 520 is 512 + ROOM
 
 
 @dataclass(frozen=True)

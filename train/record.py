@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from gen.command import mute
 from gen.errors import UserError
-from gen.store import LocalDraft
+from gen.store import write_file
 from train.board import Board
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
@@ -53,9 +53,7 @@ class Record:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue  # the last line of a killed run
-        with LocalDraft(self._path) as draft:
-            draft.write("".join(kept).encode())
-            draft.publish()
+        write_file(self._path, "".join(kept).encode())
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
