@@ -28,6 +28,7 @@ WIDTH, HEIGHT = 860, 360
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 30, 40
 POINTS = 160  # of each run; a point is the mean of the steps that fall to it
 TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+FINE = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)  # where of those fewer than 3 show
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#6b6a65}.grid{stroke:#8885;stroke-width:1}"
     ".loss{fill:none;stroke:#2a78d6;stroke-width:2;stroke-linejoin:round}.stage{stroke:#888a;stroke-dasharray:3 3}"
@@ -92,10 +93,10 @@ def picture(steps: Sequence[Step]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">',
         f"<title>Loss by lines learned</title><style>{STYLE}</style>",
     ]
-    for tick in TICKS:
-        if low <= math.log(tick) <= high:
-            parts.append(f'<path class="grid" d="M{LEFT} {y(tick)}H{WIDTH - RIGHT}"/>')
-            parts.append(f'<text x="{LEFT - 8}" y="{y(tick)}" dy="4" text-anchor="end">{tick:g}</text>')
+    shown = ([tick for tick in ticks if low <= math.log(tick) <= high] for ticks in (TICKS, FINE))
+    for tick in max(shown, key=lambda ticks: min(len(ticks), 3)):
+        parts.append(f'<path class="grid" d="M{LEFT} {y(tick)}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y(tick)}" dy="4" text-anchor="end">{tick:g}</text>')
     for quarter in range(5):
         at = learned[-1] * quarter / 4
         anchor = "end" if quarter == 4 else "middle"
