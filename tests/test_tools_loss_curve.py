@@ -81,3 +81,8 @@ def test_mistakes_are_told_in_a_line(
     assert error.count("\n") == 1
     assert words in error
     assert not (tmp_path / "loss.svg").exists()
+
+
+def test_a_loss_that_falls_little_has_an_axis_too() -> None:
+    drawn = picture([Step("full", loss, 8) for loss in (0.37, 0.33, 0.3, 0.26)])
+    assert len(re.findall(r'text-anchor="end">0\.\d+<', drawn)) >= 3
