@@ -91,19 +91,13 @@ def kill_and_go_on(arguments: list[str], out: Path, rounds: int, seed: int) -> i
             until(process, out, len(list(out.glob("*/*-*.json"))) + dice.choice((1, 1, 2)))
             time.sleep(dice.random() * 0.1)
         else:
-            time.sleep(dice.random() * 1.5)
-        if dice.random() < 0.6:
-            hits += process.poll() is None
-            process.kill()
-            process.communicate()
-        else:
-            crew = workers(process)
-            if crew:
-                os.kill(dice.choice(crew), signal.SIGKILL)
-                hits += 1
-                time.sleep(dice.random() * 0.5)
-            process.kill()
-            process.communicate()
+            time.sleep(dice.random() * 3)
+        hits += process.poll() is None
+        if dice.random() >= 0.6 and (crew := workers(process)):
+            os.kill(dice.choice(crew), signal.SIGKILL)
+            time.sleep(dice.random() * 0.5)
+        process.kill()
+        process.communicate()
         assert gone(process.pid, 10), processes(process.pid)
     process = start(arguments)
     _, err = process.communicate(timeout=300)
