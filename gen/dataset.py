@@ -19,7 +19,7 @@ from gen.contract import DIRECTIONS, FORMAT, MANIFEST, RECIPE, SHARD_FILE, SPLIT
 from gen.errors import UserError
 from gen.identity import differences, identity_of
 from gen.plan import Counts, Plan, ShardTask
-from gen.store import Busy, Store
+from gen.store import Busy, Store, publish
 
 _WAIT = 60.0  # seconds for another slice to write recipe.json or the manifests
 
@@ -174,7 +174,7 @@ def prepared(
             for direction in DIRECTIONS if grown else {task.direction for task in todo}:
                 store.remove(f"{direction}/{MANIFEST}")  # before anything that it lists may change
             if grown:
-                publish(store, RECIPE, data)
+                publish(store.create(RECIPE), data)
         yield todo
 
 
@@ -230,12 +230,5 @@ def finish(store: Store, held: Held) -> dict[str, list[str]]:
                 direction, held.identity, held.recipe, held.charset, held.charset_sha256, held.image, splits
             )
             if store.read(f"{direction}/{MANIFEST}") != manifest.to_json():  # none yet, or a damaged one
-                publish(store, f"{direction}/{MANIFEST}", manifest.to_json())
+                publish(store.create(f"{direction}/{MANIFEST}"), manifest.to_json())
     return missing
-
-
-def publish(store: Store, name: str, data: bytes) -> None:
-    """Write a small file in one step."""
-    with store.create(name) as draft:
-        draft.write(data)
-        draft.publish()

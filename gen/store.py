@@ -118,9 +118,9 @@ class LocalDraft:
             self._temp.unlink(missing_ok=True)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """A file under its name once all of it is there. Raises `OSError`, and leaves what was there as it was."""
-    with LocalDraft(path) as draft:
+def publish(draft: Draft, data: bytes) -> None:
+    """A file under its name once all of ``data`` is there. What fails leaves an older one as it was."""
+    with draft:
         draft.write(data)
         draft.publish()
 

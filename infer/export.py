@@ -29,7 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gen.charset import load_charset
 from gen.errors import UserError
-from gen.store import write_file
+from gen.store import LocalDraft, publish
 from train.checkpoint import Weights, load_weights
 from train.description import INPUTS, OUTPUTS
 from train.given import Given
@@ -63,7 +63,7 @@ def export(weights: Weights, path: Path, lines: Batches | None = None) -> None:
         _lengthen(model, weights.net.scale)
     helper.set_model_props(model, values)
     try:
-        write_file(path, model.SerializeToString())
+        publish(LocalDraft(path), model.SerializeToString())
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 

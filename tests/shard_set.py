@@ -18,7 +18,7 @@ from gen.dataset import Held
 from gen.image import encode_image
 from gen.plan import ShardTask
 from gen.shard import ShardBuilder
-from gen.store import LocalStore
+from gen.store import LocalStore, publish
 from train.source import Item
 
 CHARS = Charset("一二三四五六七八九十人大天abc019，。")
@@ -52,7 +52,7 @@ def make_set(
     held = Held(recipe, CHARS.chars, CHARS.sha256, "jpg", shard_size, {direction: both})
     for task in held.plan.tasks():
         _make_shard(store, task, block_bytes, meta)
-    dataset.publish(store, RECIPE, held.to_json())
+    publish(store.create(RECIPE), held.to_json())
     assert dataset.finish(store, held) == {}
     return folder / direction
 
@@ -100,4 +100,4 @@ def _make_shard(store: LocalStore, task: ShardTask, block_bytes: int, meta: bool
             builder.add(item.key.encode(), members[: 3 if meta else 2], width, height, len(item.text))
         sidecar = builder.finish(task, "jpg")
         file.publish()
-    dataset.publish(store, task.sidecar, sidecar.to_json())
+    publish(store.create(task.sidecar), sidecar.to_json())

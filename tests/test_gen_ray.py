@@ -25,11 +25,11 @@ from small_set import CHARS, contents, drafts, font_files, recipe, source, start
 from gen import cli, node
 from gen.charset import Charset
 from gen.contract import RECIPE
-from gen.dataset import Held, publish
+from gen.dataset import Held
 from gen.errors import UserError
 from gen.paths import cache_dir
 from gen.ray_engine import RayEngine
-from gen.store import LocalStore
+from gen.store import LocalStore, publish
 from gen.summary import Progress
 
 N = ["--n", "10k", "--shard-size", "500", "--seed", "3"]
@@ -262,7 +262,7 @@ def job(folder: Path) -> node.Job:
     """The small recipe, for a folder that is ready for it."""
     parts, store = recipe().identity_parts(), LocalStore(str(folder))
     counts = {"horizontal": {"train": 20, "val": 0}}
-    publish(store, RECIPE, Held(parts, CHARS, Charset(CHARS).sha256, "jpg", 20, counts).to_json())
+    publish(store.create(RECIPE), Held(parts, CHARS, Charset(CHARS).sha256, "jpg", 20, counts).to_json())
     return node.Job(source(), store, parts, True)
 
 
@@ -285,7 +285,7 @@ def test_a_machine_that_would_make_other_bytes_says_why(tmp_path: Path) -> None:
     parts["renderer"]["numpy"] = "1.0"
     newer = replace(job(tmp_path / "newer"), parts=parts)
     held = Held(parts, CHARS, Charset(CHARS).sha256, "jpg", 20, {"horizontal": {"train": 20, "val": 0}})
-    publish(newer.store, RECIPE, held.to_json())
+    publish(newer.store.create(RECIPE), held.to_json())
     for wrong, told in (
         (lacking, "(away.otf, sha256 000000000000…) is missing: run python -m tools.fetch_fonts there"),
         (newer, "renderer.numpy is "),

@@ -29,12 +29,11 @@ from tqdm import tqdm
 
 from gen.charset import Charset, load_charset
 from gen.contract import DIRECTIONS, ELSEWHERE, MANIFEST, Manifest, ShardEntry, Sidecar, pack_columns
-from gen.dataset import publish
 from gen.errors import UserError
 from gen.estimate import processors
 from gen.identity import identity_of
 from gen.process import as_worker
-from gen.store import LocalStore
+from gen.store import LocalStore, publish
 from gen.summary import size_text
 from tools.index_scan import Scan, scan
 from tools.left_out import LeftOut
@@ -197,13 +196,13 @@ def _write(store: LocalStore, splits: dict[str, list[Scan]], direction: str, cha
                 blocks=each.blocks,
                 samples=pack_columns((*each.columns, rarest(counts, each.labels))),
             ).to_json()
-            publish(store, f"{each.name}.json", sidecar)
+            publish(store.create(f"{each.name}.json"), sidecar)
             found.append(
                 ShardEntry(each.name, each.count, each.bytes, each.sha256, hashlib.sha256(sidecar).hexdigest())
             )
         entries[split] = tuple(found)
     manifest = Manifest(direction, identity, recipe, charset.chars, charset.sha256, ELSEWHERE, entries)
-    publish(store, MANIFEST, manifest.to_json())
+    publish(store.create(MANIFEST), manifest.to_json())
 
 
 if __name__ == "__main__":

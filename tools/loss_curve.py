@@ -22,7 +22,7 @@ from pathlib import Path
 from gen import command
 from gen.errors import UserError
 from gen.plan import parse_size
-from gen.store import write_file
+from gen.store import LocalDraft, publish
 
 WIDTH, HEIGHT = 860, 360
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 30, 40
@@ -130,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
     several = len(options.metrics) > 1
     runs = [read_steps(path, f"{number}: " if several else "", batch) for number, path in enumerate(options.metrics, 1)]
     try:
-        write_file(options.out, picture([step for steps in runs for step in steps]).encode())
+        publish(LocalDraft(options.out), picture([step for steps in runs for step in steps]).encode())
     except OSError as error:
         raise UserError(f"{options.out} cannot be written: {error.strerror}; give another file") from None
 

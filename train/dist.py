@@ -28,7 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from gen.command import say
 from gen.errors import UserError
 from gen.estimate import processors
-from gen.store import write_file
+from gen.store import LocalDraft, publish
 
 PATIENCE = 180.0  # seconds; a link that is away for 20 is waited for, a process that hangs does not hang the others
 ANSWER = 10.0  # seconds for the store of torchrun: 5 were once too few on a busy machine, and a line was told twice
@@ -120,7 +120,7 @@ class World:
     def write(self, path: Path, data: bytes) -> None:
         """A file on every machine, whole; nobody goes on before it is there. All processes call it."""
         if self.local_rank == 0:
-            write_file(path, data)  # in one step, for the folder may be that of other machines, too
+            publish(LocalDraft(path), data)  # in one step, for the folder may be that of other machines, too
         self.gather(None)
 
 

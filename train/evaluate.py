@@ -31,7 +31,7 @@ from gen.charset import describe, load_charset
 from gen.contract import document
 from gen.errors import UserError
 from gen.plan import parse_size
-from gen.store import write_file
+from gen.store import LocalDraft, publish
 from gen.stream import DIRECTIONS, SPLITS
 from train.checkpoint import Weights, load_weights
 from train.codec import Codec
@@ -250,7 +250,7 @@ def _say(text: str) -> None:
 def write(path: Path, data: bytes, flag: str) -> None:
     """A file under its name once all of it is there. Raises `UserError`."""
     try:
-        write_file(path, data)
+        publish(LocalDraft(path), data)
     except OSError as error:
         raise UserError(f"{flag} {path} cannot be written: {error.strerror}; give another file") from None
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from gen.command import mute
 from gen.errors import UserError
-from gen.store import write_file
+from gen.store import LocalDraft, publish
 from train.board import Board
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
@@ -53,7 +53,7 @@ class Record:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue  # the last line of a killed run
-        write_file(self._path, "".join(kept).encode())
+        publish(LocalDraft(self._path), "".join(kept).encode())
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
