@@ -30,6 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 from gen.charset import load_charset
 from gen.errors import UserError
 from gen.store import LocalDraft, publish
+from infer.equalise import equalise
 from train.checkpoint import Weights, load_weights
 from train.description import INPUTS, OUTPUTS
 from train.given import Given
@@ -53,7 +54,10 @@ def export(weights: Weights, path: Path, lines: Batches | None = None) -> None:
     """
     values = metadata(weights)
     assert isinstance(weights.net, Lite)
-    model = _traced(weights.net, weights.codec.classes, weights.image.height)
+    reader = Reader(weights.net).eval()
+    if lines is not None:
+        equalise(reader.net, lines)
+    model = _traced(reader, weights.codec.classes, weights.image.height)
     if lines is not None:
         from infer.quantise import quantise  # it needs onnxruntime, which training does not bring
 
@@ -68,9 +72,8 @@ def export(weights: Weights, path: Path, lines: Batches | None = None) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _traced(net: Lite, classes: int, height: int) -> Any:
+def _traced(reader: Reader, classes: int, height: int) -> Any:
     """The network as an ONNX graph in single precision."""
-    reader = Reader(net).eval()
     example = torch.zeros(2, 1, height, 320, dtype=torch.uint8), torch.zeros(classes)
     dims = {"images": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width")}, "allowed": None}
     chatter = logging.getLogger("torch.onnx")

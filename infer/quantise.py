@@ -2,8 +2,9 @@
 
 Weights have a scale for each channel, or each character of the class matrix; what flows between layers has one for each
 tensor, from what a few lines bring about: not the extremes but the mean of every line's own, since a wider range costs
-more in its steps than a cut peak does. The first convolution, which sees raw pixels, and the one that tells blanks stay
-as they are: they are a hundredth of the work. After Jacob et al. (2018), by the quantiser of ONNX Runtime.
+more in its steps than a cut peak does (`infer.equalise` makes its channels alike before). The first convolution, which
+sees raw pixels, and the one that tells blanks stay as they are: they are a hundredth of the work. After Jacob et al.
+(2018), by the quantiser of ONNX Runtime.
 
     python -m infer.export --weight-path runs/h/weights.pt --out h.onnx --int8
 """

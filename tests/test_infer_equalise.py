@@ -1,0 +1,93 @@
+"""Channels that are evened out leave what a network says as it was, and bring its integers nearer to it.
+
+pytest tests/test_infer_equalise.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from infer.equalise import equalise
+from infer.export import export
+from infer.onnx_backend import OnnxBackend
+from tests.infer_weights import make_weights
+from train.checkpoint import load_weights
+from train.image import ImageSpec, pad_batch, prepare
+from train.lite import Block, Lite
+from train.packed import EXACT, Reader
+
+SAMPLES = Path(__file__).parents[1] / "infer" / "samples"
+
+
+def lines() -> list[NDArray[np.uint8]]:
+    """The sample images, each prepared as a batch of its own."""
+    result = []
+    for path in sorted(SAMPLES.glob("*.png")):
+        direction = path.name.partition("-")[0]
+        image = np.asarray(Image.open(path).convert("L"))
+        result.append(pad_batch([prepare(image, direction, ImageSpec(trim=True))])[0])
+    return result
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_function_stays(tmp_path: Path, trained: bool) -> None:
+    net = (load_weights(EXACT) if trained else make_weights(tmp_path / "w.pt")).net
+    assert isinstance(net, Lite)
+    plain, even = Reader(net).eval(), Reader(net).eval()
+    equalise(even.net, lines())
+    assert not torch.allclose(plain.net.gate.weight, even.net.gate.weight, rtol=0.1)
+    for line in lines()[:5]:
+        x = torch.from_numpy(line) / 127.5 - 1
+        for a, b in zip(plain.net(x), even.net(x)):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+def spreads(net: Lite) -> list[float]:
+    """Of what each layer of the blocks reads in a line: the largest number, by the median of the channels' largest."""
+    found: list[float] = []
+
+    def look(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        reach = inputs[0].abs().amax((0, 2, 3))
+        found.append(float(reach.max() / reach.median()))
+
+    blocks = [module for module in net.modules() if isinstance(module, Block)]
+    layers = [layer for block in blocks for layer in (block.depthwise, block.widen, block.narrow)]
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    net(torch.from_numpy(lines()[0]) / 127.5 - 1)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@torch.no_grad()
+def test_channels_are_evener() -> None:
+    reader = Reader(load_weights(EXACT).net).eval()  # type: ignore[arg-type]
+    before = spreads(reader.net)
+    equalise(reader.net, lines())
+    assert np.log(spreads(reader.net)).mean() < 0.85 * np.log(before).mean()
+
+
+def test_integers_come_nearer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = load_weights(EXACT)
+    export(weights, tmp_path / "even.onnx", lines())
+    monkeypatch.setattr("infer.export.equalise", lambda net, lines: None)
+    export(weights, tmp_path / "plain.onnx", lines())
+    exact, even, plain = (OnnxBackend(path) for path in (EXACT, tmp_path / "even.onnx", tmp_path / "plain.onnx"))
+    away: list[tuple[float, float]] = []
+    for line in lines():
+        right, near, far = (
+            dict(zip(frames.frame.tolist(), frames.chances))
+            for frames in (backend.run(line, None) for backend in (exact, even, plain))
+        )
+        both = right.keys() & near.keys() & far.keys()
+        away += [tuple(float(np.abs(each[k] - right[k]).sum()) for each in (near, far)) for k in both]  # type: ignore[misc]
+    assert len(away) > 200
+    after, before = np.mean(away, axis=0)
+    assert after < 0.85 * before
