@@ -40,7 +40,10 @@ def equalise(net: Lite, lines: Sequence[NDArray[np.uint8]]) -> None:
     in place; ``lines``: prepared ones, uint8 [1, 1, 32, W]."""
     joints = [*_joints(net)]
     for joint, reach in zip(joints, _reaches(net, joints, lines)):
-        factor = (reach.max() / reach.clamp(min=FLAT * float(reach.max()))) ** MOVED
+        top = float(reach.max())
+        if not top:  # nothing ever comes there
+            continue
+        factor = (top / reach.clamp(min=FLAT * top)) ** MOVED
         for layer in joint.writers:
             assert layer.bias is not None
             layer.weight.mul_(_along(factor, layer, 0))

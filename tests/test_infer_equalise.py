@@ -49,6 +49,21 @@ def test_the_function_stays(tmp_path: Path, trained: bool) -> None:
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
+@torch.no_grad()
+def test_channels_that_nothing_comes_through(tmp_path: Path) -> None:
+    net = make_weights(tmp_path / "w.pt").net
+    assert isinstance(net, Lite)
+    block = next(module for module in net.modules() if isinstance(module, Block))
+    block.widen.weight.zero_()
+    block.widen.bias.fill_(-1)  # type: ignore[union-attr]
+    reader = Reader(net).eval()
+    x = torch.from_numpy(lines()[0]) / 127.5 - 1
+    before = reader.net(x)
+    equalise(reader.net, lines()[:2])
+    for a, b in zip(before, reader.net(x)):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
 def spreads(net: Lite) -> list[float]:
     """Of what each layer of the blocks reads in a line: the largest number, by the median of the channels' largest."""
     found: list[float] = []
