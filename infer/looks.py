@@ -1,11 +1,13 @@
-"""Further looks at lines that are not sure: they are read again, moved by a pixel, and what was seen is averaged.
+"""Further looks at lines that are not sure: they are read again, moved by half a frame, and what was seen is averaged.
 
     python -m infer --looks 1 line.png    # every line once
 
 A network with strides sees the same stroke differently when it lies a pixel further on, and what it is wrong about it
 is seldom wrong about each time. Averaging over moved copies is an old means for images (Krizhevsky et al. 2012, at
 test time); here only lines in which a character has less than `SURE` pay for it: a quarter of those of text, up to half
-of those of random characters. Moves are less than half a frame, so that frames stay where they were.
+of those of random characters. Of a line moved by half a frame each frame lies between two of the first look and counts
+for both, so that these are seen once more from either side at the cost of one look. Smaller moves leave frames where
+they were.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from numpy.typing import NDArray
 from infer.backend import Frames
 from infer.decode import Found
 
-MOVES = ((1, -1), (-1, 1), (1, 1), (-1, -1))  # px along the line, px across it
-LOOKS, PRESET = (1, 3, 5), 3  # moves come in pairs, one to either side
+HALF = 0.5
+MOVES = ((HALF, 1), (HALF, -1), (0.25, -1), (-0.25, 1))  # frames along the line, px across it
+LOOKS, PRESET = (1, 3, 5), 3  # moves come in pairs, one to either side across the line
 SURE = 0.6
 
 
@@ -35,13 +38,13 @@ def of_lines(frames: Frames, chosen: NDArray[np.int64]) -> Frames:
 
 
 def look_again(
-    run: Callable[[NDArray[np.uint8]], Frames], images: NDArray[np.uint8], first: Frames, looks: int
+    run: Callable[[NDArray[np.uint8]], Frames], images: NDArray[np.uint8], first: Frames, looks: int, stride: int
 ) -> Frames:
     """The frames of lines, uint8 [B, 1, height, W], from ``looks`` looks, of which ``first`` is what the first one saw;
-    its chances are written over."""
+    its chances are written over. ``stride``: px of a frame."""
     mean = Mean(first)
-    for move in MOVES[: looks - 1]:
-        mean.add(run(moved(images, *move)))
+    for along, across in MOVES[: looks - 1]:
+        mean.add(run(moved(images, round(along * stride), across)), between=along == HALF)
     return mean.frames()
 
 
@@ -66,13 +69,14 @@ class Mean:
         self._number = {place: k for k, place in enumerate(zip(first.line.tolist(), first.frame.tolist()))}
         self._seen = np.ones((len(first.line), 1), np.float32)
 
-    def add(self, look: Frames) -> None:
-        """Take in another look at the lines."""
-        for place, chances in zip(zip(look.line.tolist(), look.frame.tolist()), look.chances):
-            number = self._number.get(place)
-            if number is not None:
-                self._first.chances[number] += chances
-                self._seen[number] += 1
+    def add(self, look: Frames, between: bool = False) -> None:
+        """Take in another look at the lines; ``between``: its frames lie half a frame before those of the first."""
+        for line, frame, chances in zip(look.line.tolist(), look.frame.tolist(), look.chances):
+            for at in (frame - 1, frame) if between else (frame,):
+                number = self._number.get((line, at))
+                if number is not None:
+                    self._first.chances[number] += chances
+                    self._seen[number] += 1
 
     def frames(self) -> Frames:
         """The mean; nothing is to be added any more."""

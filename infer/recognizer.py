@@ -233,7 +233,9 @@ class Recognizer:
         found = decode(frames, counts, prior)
         if self._looks > 1 and len(chosen := unsure(found)):
             frames = of_lines(frames, chosen)  # those of the others are not held while these are looked at
-            frames = look_again(lambda moved: backend.run(moved, mask), images[chosen], frames, self._looks)
+            width = images.shape[3]
+            stride = round(width / backend.frames(width))
+            frames = look_again(lambda moved: backend.run(moved, mask), images[chosen], frames, self._looks, stride)
             for number, chars in zip(chosen.tolist(), decode(frames, counts[chosen], prior)):
                 found[number] = chars
         return [

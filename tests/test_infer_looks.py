@@ -17,7 +17,7 @@ from gen.stream import DIRECTIONS, Stream
 from infer import Recognizer
 from infer.backend import Backend, Frames, open_backend
 from infer.decode import Found
-from infer.looks import LOOKS, MOVES, SURE, Mean, moved, unsure
+from infer.looks import HALF, LOOKS, MOVES, SURE, Mean, look_again, moved, unsure
 from infer.recognizer import EXACT, PACKAGED
 from infer.torch_backend import TorchBackend
 from tests.test_infer_decode import frames_of
@@ -39,7 +39,7 @@ class Counting:
         return self.backend.run(images, allowed)
 
 
-@pytest.mark.parametrize(("along", "across"), [*MOVES, (0, 0), (-3, 2)])
+@pytest.mark.parametrize(("along", "across"), [(2, 1), (2, -1), (-1, 1), (0, 0), (-3, 2)])
 def test_contents_move_and_edges_are_repeated(along: int, across: int) -> None:
     images = np.random.default_rng(1).integers(0, 256, (2, 1, 32, 50), np.uint8)
     found = moved(images, along, across)
@@ -48,29 +48,49 @@ def test_contents_move_and_edges_are_repeated(along: int, across: int) -> None:
         assert (found[:, 0, y, x] == images[:, 0, from_y, from_x]).all()
 
 
-def test_moves_leave_frames_where_they_were() -> None:
-    assert all(abs(along) < 4 / 2 for along, _ in MOVES)  # 4 px a frame
+def test_moves_come_in_pairs_of_half_a_frame_at_most() -> None:
+    assert all(abs(along) < HALF or along == HALF for along, _ in MOVES)
     assert len(set(MOVES)) == len(MOVES) == max(LOOKS) - 1
-    assert np.array(MOVES[: LOOKS[1] - 1]).sum() == 0 == np.array(MOVES).sum()  # no look is on one side only
+    for looks in LOOKS:
+        assert sum(across for _, across in MOVES[: looks - 1]) == 0  # no look is on one side only
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_each_look_is_moved_by_parts_of_a_frame(stride: int) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (1, 1, 32, 48), np.uint8)
+    seen: list[NDArray[np.uint8]] = []
+
+    def run(line: NDArray[np.uint8]) -> Frames:
+        seen.append(line)
+        return frames_of(np.zeros((1, 48 // stride, 3), np.float32))
+
+    look_again(run, images, run(images), 5, stride)
+    half, quarter = stride // 2, stride // 4
+    expected = [moved(images, *by) for by in ((0, 0), (half, 1), (half, -1), (quarter, -1), (-quarter, 1))]
+    assert [line.tolist() for line in seen] == [line.tolist() for line in expected]
 
 
 @settings(max_examples=200)
 @given(st.sampled_from(LOOKS), st.integers(1, 3), st.integers(1, 8), st.integers(1, 5), st.integers(0, 2**32))
-def test_the_mean_is_over_looks_that_see_a_character(
-    looks: int, lines: int, steps: int, classes: int, seed: int
-) -> None:
+def test_the_mean_is_over_what_sees_a_character(looks: int, lines: int, steps: int, classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = np.exp(6 * rng.random((looks, lines, steps, 1 + classes)))
-    seen = (scores / scores.sum(axis=3, keepdims=True)).astype(np.float32)
-    inked = seen.argmax(axis=3) > 0
+    scores /= scores.sum(axis=3, keepdims=True)
+    seen = scores.astype(np.float32)
     first, *others = [frames_of(each) for each in seen]
-    mean = Mean(first)
-    for other in others:
-        mean.add(other)
+    mean, views = Mean(first), [seen[0]]
+    blank = np.eye(1, 1 + classes, dtype=np.float32)[None].repeat(lines, 0)
+    for other, dense in zip(others, seen[1:]):
+        between = bool(rng.integers(2))
+        mean.add(other, between)
+        # Half a frame earlier: frame k of the first look is under its frames k and k + 1.
+        views += [dense, np.concatenate([dense[:, 1:], blank], axis=1)] if between else [dense]
     found = mean.frames()
+    every = np.stack(views)
+    inked = every.argmax(axis=3) > 0
     expected = inked[0].nonzero()
     assert (found.line.tolist(), found.frame.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    total = np.where(inked[..., None], seen[..., 1:], 0).sum(axis=0)
+    total = np.where(inked[..., None], every[..., 1:], 0).sum(axis=0)
     np.testing.assert_allclose(found.chances, (total / inked.sum(axis=0)[..., None].clip(1))[expected], rtol=1e-5)
 
 
