@@ -1,8 +1,9 @@
 """Channels brought to like ranges before a network becomes integers, which have one step for all channels of a tensor.
 
 A channel multiplied where it is written and divided where it is read leaves the network as it was, ReLU and skip
-connections included (Nagel et al. 2019). Half of the unevenness is moved into the weights, in the logarithm (as Xiao et
-al. 2023 do): these have a step for each channel that they write, not for each that they read.
+connections included (Nagel et al. 2019, who even out weights so). Here half of the unevenness of what was seen is moved
+into the weights, in the logarithm (as Xiao et al. 2023 do between two layers): these have a step for each channel that
+they write, not for each that they read.
 
     python -m pytest tests/test_infer_equalise.py
 """
@@ -22,7 +23,8 @@ from train.lite import Block, Conv, ConvNeck, Lite
 
 Layer = nn.Conv1d | nn.Conv2d
 MOVED = 0.5  # share of the unevenness; 0.33 to 0.85 are hardly worse
-FLAT = 1e-3  # channels that reach less than this share of the largest are taken for that: they are nearly always 0
+FLAT = 1e-3  # channels that reach less than this share of the largest are taken for that: they are nearly always 0,
+# and those that always were stay as they are: nothing says how far they go in other lines
 
 
 @dataclass
@@ -37,13 +39,14 @@ class Joint:
 @torch.no_grad()
 def equalise(net: Lite, lines: Sequence[NDArray[np.uint8]]) -> None:
     """Even out the channels of a network whose normalisations are folded into its convolutions (`train.packed.Reader`),
-    in place; ``lines``: prepared ones, uint8 [1, 1, 32, W]."""
+    in place; ``lines``: prepared ones, uint8 [1, 1, 32, W], at least one."""
+    assert lines
     joints = [*_joints(net)]
     for joint, reach in zip(joints, _reaches(net, joints, lines)):
         top = float(reach.max())
-        if not top:  # nothing ever comes there
+        if not top > 0:  # nothing ever comes there, or no number
             continue
-        factor = (top / reach.clamp(min=FLAT * top)) ** MOVED
+        factor = torch.where(reach > 0, (top / reach.clamp(min=FLAT * top)) ** MOVED, 1.0)
         for layer in joint.writers:
             assert layer.bias is not None
             layer.weight.mul_(_along(factor, layer, 0))
@@ -86,12 +89,14 @@ def _reaches(net: Lite, joints: Sequence[Joint], lines: Sequence[NDArray[np.uint
 
     handles = [layer.register_forward_pre_hook(look) for joint in joints for layer in joint.readers]
     totals = [torch.zeros(joint.writers[0].out_channels) for joint in joints]
-    for line in lines:
-        net(normalise(torch.from_numpy(line).float()))
-        for total, joint in zip(totals, joints):
-            total += torch.stack([seen[layer] for layer in joint.readers]).amax(0)
-    for handle in handles:
-        handle.remove()
+    try:
+        for line in lines:
+            net(normalise(torch.from_numpy(line).float()))
+            for total, joint in zip(totals, joints):
+                total += torch.stack([seen[layer] for layer in joint.readers]).amax(0)
+    finally:
+        for handle in handles:
+            handle.remove()
     return [total / len(lines) for total in totals]
 
 

@@ -17,7 +17,7 @@ from infer.equalise import equalise
 from infer.export import export
 from infer.onnx_backend import OnnxBackend
 from tests.infer_weights import make_weights
-from train.checkpoint import load_weights
+from train.checkpoint import Weights, load_weights
 from train.image import ImageSpec, pad_batch, prepare
 from train.lite import Block, Lite
 from train.packed import EXACT, Reader
@@ -50,30 +50,47 @@ def test_the_function_stays(tmp_path: Path, trained: bool) -> None:
 
 
 @torch.no_grad()
-def test_channels_that_nothing_comes_through(tmp_path: Path) -> None:
-    net = make_weights(tmp_path / "w.pt").net
+@pytest.mark.parametrize("closed", ["one", "all"])
+def test_channels_that_nothing_comes_through(tmp_path: Path, closed: str) -> None:
+    net = make_weights(tmp_path / "w.pt", stride=8).net
     assert isinstance(net, Lite)
     block = next(module for module in net.modules() if isinstance(module, Block))
-    block.widen.weight.zero_()
-    block.widen.bias.fill_(-1)  # type: ignore[union-attr]
+    some = slice(3, 4) if closed == "one" else slice(None)
+    block.widen.weight[some] = 0
+    block.widen.bias[some] = -1  # type: ignore[index]
     reader = Reader(net).eval()
     x = torch.from_numpy(lines()[0]) / 127.5 - 1
     before = reader.net(x)
     equalise(reader.net, lines()[:2])
+    even = next(module for module in reader.net.modules() if isinstance(module, Block))
+    assert (even.widen.bias[some] == -1).all()  # type: ignore[index]
     for a, b in zip(before, reader.net(x)):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
+@torch.no_grad()
+def uneven() -> Weights:
+    """The packaged weights, with channels of very different ranges between the pointwise layers of each block."""
+    weights = load_weights(EXACT)
+    random = torch.Generator().manual_seed(1)
+    for block in weights.net.modules():
+        if isinstance(block, Block):
+            factor = torch.randn(block.widen.out_channels, generator=random).exp()
+            block.widen.weight.mul_(factor[:, None, None, None])
+            block.widen.bias.mul_(factor)  # type: ignore[union-attr]
+            block.narrow.weight.div_(factor[:, None, None])
+    return weights
+
+
 def spreads(net: Lite) -> list[float]:
-    """Of what each layer of the blocks reads in a line: the largest number, by the median of the channels' largest."""
+    """Of what the last layer of each block reads in a line: the largest number, by the median of the channels' largest."""
     found: list[float] = []
 
     def look(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
         reach = inputs[0].abs().amax((0, 2, 3))
         found.append(float(reach.max() / reach.median()))
 
-    blocks = [module for module in net.modules() if isinstance(module, Block)]
-    layers = [layer for block in blocks for layer in (block.depthwise, block.widen, block.narrow)]
+    layers = [module.narrow for module in net.modules() if isinstance(module, Block)]
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
     net(torch.from_numpy(lines()[0]) / 127.5 - 1)
     for handle in handles:
@@ -83,14 +100,14 @@ def spreads(net: Lite) -> list[float]:
 
 @torch.no_grad()
 def test_channels_are_evener() -> None:
-    reader = Reader(load_weights(EXACT).net).eval()  # type: ignore[arg-type]
+    reader = Reader(uneven().net).eval()  # type: ignore[arg-type]
     before = spreads(reader.net)
     equalise(reader.net, lines())
-    assert np.log(spreads(reader.net)).mean() < 0.85 * np.log(before).mean()
+    assert np.log(spreads(reader.net)).mean() < 0.7 * np.log(before).mean()
 
 
 def test_integers_come_nearer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = load_weights(EXACT)
+    weights = uneven()
     export(weights, tmp_path / "even.onnx", lines())
     monkeypatch.setattr("infer.export.equalise", lambda net, lines: None)
     export(weights, tmp_path / "plain.onnx", lines())
@@ -105,4 +122,4 @@ def test_integers_come_nearer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         away += [tuple(float(np.abs(each[k] - right[k]).sum()) for each in (near, far)) for k in both]  # type: ignore[misc]
     assert len(away) > 200
     after, before = np.mean(away, axis=0)
-    assert after < 0.85 * before
+    assert after < 0.7 * before
