@@ -44,6 +44,8 @@ class Backend(Protocol):
     def image(self) -> ImageSpec: ...
     @property
     def about(self) -> Mapping[str, Any]: ...
+    @property
+    def stride(self) -> int: ...  # px from a frame to the next
 
     def frames(self, width: int) -> int:
         """How many frames a line ``width`` px long has."""

@@ -6,8 +6,8 @@ A network with strides sees the same stroke differently when it lies a pixel fur
 is seldom wrong about each time. Averaging over moved copies is an old means for images (Krizhevsky et al. 2012, at
 test time); here only lines in which a character has less than `SURE` pay for it: a quarter of those of text, up to half
 of those of random characters. Of a line moved by half a frame each frame lies between two of the first look and counts
-for both, so that these are seen once more from either side at the cost of one look. Smaller moves leave frames where
-they were.
+for both, so that these are seen once more from either side at the cost of one look; where one of the two is what it
+holds, for that one alone, or narrow signs that touch would become one. Smaller moves leave frames where they were.
 """
 
 from __future__ import annotations
@@ -57,26 +57,28 @@ def moved(images: NDArray[np.uint8], along: int, across: int) -> NDArray[np.uint
 
 
 class Mean:
-    """What was seen of the same lines: the frames of the first look, and of each the mean chances over those looks that
-    do not call it blank. Looks that might add frames, or take some away, were tried: more narrow signs were lost.
+    """What was seen of the same lines: the frames of the first look, and of each the mean chances over itself and the
+    frames of other looks that count for it; blank ones do not. Looks that might add frames, or take some away, were
+    tried: more narrow signs were lost.
 
     The chances of ``first`` are written over: of a look they take 120 KB a frame, so that there are never more of them
     than these and those of the look that is added.
     """
 
     def __init__(self, first: Frames) -> None:
-        self._first = first
+        self._first, self._best = first, first.chances.argmax(axis=1)
         self._number = {place: k for k, place in enumerate(zip(first.line.tolist(), first.frame.tolist()))}
         self._seen = np.ones((len(first.line), 1), np.float32)
 
     def add(self, look: Frames, between: bool = False) -> None:
         """Take in another look at the lines; ``between``: its frames lie half a frame before those of the first."""
-        for line, frame, chances in zip(look.line.tolist(), look.frame.tolist(), look.chances):
-            for at in (frame - 1, frame) if between else (frame,):
-                number = self._number.get((line, at))
-                if number is not None:
-                    self._first.chances[number] += chances
-                    self._seen[number] += 1
+        best = look.chances.argmax(axis=1)
+        for line, frame, which, chances in zip(look.line.tolist(), look.frame.tolist(), best, look.chances):
+            places = [(line, frame - 1), (line, frame)] if between else [(line, frame)]
+            there = [self._number[place] for place in places if place in self._number]
+            for number in [number for number in there if self._best[number] == which] or there:
+                self._first.chances[number] += chances
+                self._seen[number] += 1
 
     def frames(self) -> Frames:
         """The mean; nothing is to be added any more."""

@@ -38,11 +38,11 @@ class OnnxBackend:
         self.codec, self.directions, self.image, self.about = (
             description.codec, description.directions, description.image, description.about
         )  # fmt: skip
-        self._stride = int(description.model["stride"])
+        self.stride = int(description.model["stride"])
         self._any = np.zeros(self.codec.classes, np.float32)
 
     def frames(self, width: int) -> int:
-        return -(-width // self._stride)
+        return -(-width // self.stride)
 
     def run(self, images: NDArray[np.uint8], allowed: NDArray[np.bool_] | None) -> Frames:
         mask = self._any if allowed is None else np.where(allowed, 0, -np.inf).astype(np.float32)

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, overload
 
@@ -233,9 +234,8 @@ class Recognizer:
         found = decode(frames, counts, prior)
         if self._looks > 1 and len(chosen := unsure(found)):
             frames = of_lines(frames, chosen)  # those of the others are not held while these are looked at
-            width = images.shape[3]
-            stride = round(width / backend.frames(width))
-            frames = look_again(lambda moved: backend.run(moved, mask), images[chosen], frames, self._looks, stride)
+            run, stride = partial(backend.run, allowed=mask), backend.stride
+            frames = look_again(run, images[chosen], frames, self._looks, stride)
             for number, chars in zip(chosen.tolist(), decode(frames, counts[chosen], prior)):
                 found[number] = chars
         return [

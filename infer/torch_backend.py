@@ -33,6 +33,7 @@ class TorchBackend:
         )  # fmt: skip
         self._device = torch.device(device)
         self._net = weights.net.to(device)
+        self.stride = self._net.stride
         self._folded = None
         if isinstance(weights.net, Lite):  # takes half the time of the network as it is trained
             folded = Reader(weights.net).eval().to(device)

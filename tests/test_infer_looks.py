@@ -75,23 +75,34 @@ def test_each_look_is_moved_by_parts_of_a_frame(stride: int) -> None:
 def test_the_mean_is_over_what_sees_a_character(looks: int, lines: int, steps: int, classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = np.exp(6 * rng.random((looks, lines, steps, 1 + classes)))
-    scores /= scores.sum(axis=3, keepdims=True)
-    seen = scores.astype(np.float32)
+    seen = (scores / scores.sum(axis=3, keepdims=True)).astype(np.float32)
+    best = seen.argmax(axis=3)
     first, *others = [frames_of(each) for each in seen]
-    mean, views = Mean(first), [seen[0]]
-    blank = np.eye(1, 1 + classes, dtype=np.float32)[None].repeat(lines, 0)
-    for other, dense in zip(others, seen[1:]):
-        between = bool(rng.integers(2))
+    mean, moves = Mean(first), rng.integers(0, 2, looks - 1).astype(bool).tolist()
+    for other, between in zip(others, moves):
         mean.add(other, between)
-        # Half a frame earlier: frame k of the first look is under its frames k and k + 1.
-        views += [dense, np.concatenate([dense[:, 1:], blank], axis=1)] if between else [dense]
     found = mean.frames()
-    every = np.stack(views)
-    inked = every.argmax(axis=3) > 0
-    expected = inked[0].nonzero()
+    expected = best[0].nonzero()
     assert (found.line.tolist(), found.frame.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    total = np.where(inked[..., None], every[..., 1:], 0).sum(axis=0)
-    np.testing.assert_allclose(found.chances, (total / inked.sum(axis=0)[..., None].clip(1))[expected], rtol=1e-5)
+    for line, frame, chances in zip(found.line, found.frame, found.chances):
+        views = [seen[0, line, frame]]
+        for look, between in enumerate(moves, 1):
+            for at in (frame, frame + 1) if between else (frame,):  # half a frame earlier
+                if at == steps or not (which := best[look, line, at]):
+                    continue
+                beside = best[0, line, at - 1 if at == frame else at] if between and 0 < at < steps else 0
+                if which == best[0, line, frame] or which != beside:
+                    views.append(seen[look, line, at])
+        np.testing.assert_allclose(chances, np.mean(views, axis=0)[1:], rtol=1e-5)
+
+
+def test_touching_characters_stay_two() -> None:
+    first = np.array([[[0.1, 0.5, 0.4], [0.1, 0.1, 0.8]]], np.float32)  # a, b
+    other = np.array([[[0.9, 0.1, 0.0], [0.0, 0.1, 0.9]]], np.float32)  # b lies between them
+    mean = Mean(frames_of(first))
+    for _ in range(2):
+        mean.add(frames_of(other), between=True)
+    assert mean.frames().chances.argmax(axis=1).tolist() == [0, 1]
 
 
 def test_a_line_is_unsure_when_one_of_its_characters_is() -> None:

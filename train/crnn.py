@@ -60,7 +60,7 @@ class Crnn(Net):
 
     def __init__(self, classes: int, direction: str) -> None:
         super().__init__()
-        self.direction = direction
+        self.direction, self.stride = direction, 4 if direction == "horizontal" else 16
         self.cnn = Cnn(direction)
         self.rnn1 = nn.GRU(512, 256, batch_first=True, bidirectional=True)
         self.rnn2 = nn.GRU(512, 256, batch_first=True, bidirectional=True)

@@ -16,9 +16,10 @@ from train.config import Lite as LiteConfig
 
 class Net(nn.Module):
     """The interface of networks. Class 0 is the CTC blank. ``fresh``: bool [classes], without the blank, those that the
-    weights lacked from which training began; None when it began from none."""
+    weights lacked from which training began; None when it began from none. ``stride``: px from a frame to the next."""
 
     fresh: Tensor | None = None
+    stride: int
 
     def frames(self, width: int) -> int:
         """How many frames come out for a line ``width`` px long."""
