@@ -10,6 +10,7 @@ they write, not for each that they read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ def equalise(net: Lite, lines: Sequence[NDArray[np.uint8]]) -> None:
     joints = [*_joints(net)]
     for joint, reach in zip(joints, _reaches(net, joints, lines)):
         top = float(reach.max())
-        if not top > 0:  # nothing ever comes there, or no number
+        if not 0 < top < math.inf:  # nothing ever comes there, or no number
             continue
         factor = torch.where(reach > 0, (top / reach.clamp(min=FLAT * top)) ** MOVED, 1.0)
         for layer in joint.writers:

@@ -83,7 +83,7 @@ def uneven() -> Weights:
 
 
 def spreads(net: Lite) -> list[float]:
-    """Of what the last layer of each block reads in a line: the largest number, by the median of the channels' largest."""
+    """Of what the last layer of each block reads in a line: the largest number, by the median of its channels'."""
     found: list[float] = []
 
     def look(_: object, inputs: tuple[torch.Tensor, ...]) -> None:

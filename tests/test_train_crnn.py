@@ -146,6 +146,8 @@ def test_frames_are_as_many_as_promised(direction: str, width: int) -> None:
         x = made.cnn(torch.empty(1, 1, max(width, SHORTEST[direction]), 32))
     assert x.shape == (1, 512, made.frames(width), 1)
     assert made.frames(1) == made.frames(SHORTEST[direction]) == 1
+    beyond = SHORTEST[direction] + width
+    assert made.frames(beyond + made.stride) == made.frames(beyond) + 1
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
