@@ -59,9 +59,9 @@ def export(weights: Weights, path: Path, lines: Batches | None = None) -> None:
         equalise(reader.net, lines)
     model = _traced(reader, weights.codec.classes, weights.image.height)
     if lines is not None:
-        from infer.quantise import quantise  # it needs onnxruntime, which training does not bring
+        from infer.quantise import ends, quantise  # it needs onnxruntime, which training does not bring
 
-        model = quantise(model, lines)
+        model = quantise(model, lines, ends(weights.net))
     _halve(model)
     if lines is None:
         _lengthen(model, weights.net.scale)

@@ -2,9 +2,9 @@
 
 Weights have a scale for each channel, or each character of the class matrix; what flows between layers has one for each
 tensor, from what a few lines bring about: not the extremes but the mean of every line's own, since a wider range costs
-more in its steps than a cut peak does (`infer.equalise` makes its channels alike before). The first convolution, which
-sees raw pixels, and the one that tells blanks stay as they are: they are a hundredth of the work. After Jacob et al.
-(2018), by the quantiser of ONNX Runtime.
+more in its steps than a cut peak does (`infer.equalise` makes its channels alike before). Both ends of the network stay
+in single precision (`ends`), a quarter of the work, and what goes past the blocks is not rounded on its way: two thirds
+of what integers took from the features were lost there. After Jacob et al. (2018), by the quantiser of ONNX Runtime.
 
     python -m infer.export --weight-path runs/h/weights.pt --out h.onnx --int8
 """
@@ -26,28 +26,38 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from train.description import INPUTS
+from train.lite import Lite, parts
 from train.packed import COLUMNS
 
 Batches = Sequence[NDArray[np.uint8]]
-KEPT = ("net.backbone.0.0.weight", "net.gate.weight")
 # Processors without VNNI add two products of 8 bits in 16: with 7 bits of weight no sum of theirs is cut.
 LIMIT = 63
 
 
-def quantise(model: Any, batches: Batches) -> Any:
+def ends(net: Lite) -> tuple[str, ...]:
+    """What the names of those weights begin with that stay in single precision: of the layers up to the first block of
+    the third stage, whose rounding all others work on, and of those behind the last block."""
+    layers = enumerate(parts(net.config.depths))
+    kept = [number for number, (stage, block) in layers if (stage, block) <= (2, 1) or stage == len(net.config.depths)]
+    return (*(f"net.backbone.{number}." for number in kept), "net.neck.", "net.feature.", "net.gate.")
+
+
+def quantise(model: Any, batches: Batches, kept: tuple[str, ...]) -> Any:
     """The network of `infer.export`, whose tensors are in single precision, in 8-bit integers; ``batches``: prepared
-    lines uint8 [1, 1, 32, W] to take the ranges from."""
+    lines uint8 [1, 1, 32, W] to take the ranges from; ``kept``: as `ends` gives it."""
     allowed = np.zeros(_matrix(model).dims[1], np.float32)
     feeds = [dict(zip(INPUTS, (images, allowed))) for images in batches]
     reach = _reach(model, feeds)
     with tempfile.TemporaryDirectory(prefix="quantise-") as folder, _silent():
         path = Path(folder, "int8.onnx")
         quantize_static(
-            model, path, _Feeds(feeds), nodes_to_quantize=_nodes(model), op_types_to_quantize=["Conv", "Add", "Relu"],
+            model, path, _Feeds(feeds), nodes_to_quantize=_nodes(model, kept),
+            op_types_to_quantize=["Conv", "Add", "Relu"],
             quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"CalibMovingAverage": True},
         )  # fmt: skip
         result = onnx.load(path)
+    _keep_sums(result)
     _quantise_matrix(result, reach)
     return result
 
@@ -66,16 +76,33 @@ def _matrix(model: Any) -> Any:
     return next(tensor for tensor in model.graph.initializer if tensor.name == COLUMNS)
 
 
-def _nodes(model: Any) -> list[str]:
-    """Names of what becomes integers: convolutions, what follows them, and the sums of skip connections."""
-    convolved = {node.output[0] for node in model.graph.node if node.op_type == "Conv"}
-    return [
-        node.name
-        for node in model.graph.node
-        if (node.op_type == "Conv" and node.input[1] not in KEPT)
-        or node.op_type == "Relu"
-        or (node.op_type == "Add" and convolved & set(node.input))
-    ]
+def _nodes(model: Any, kept: tuple[str, ...]) -> list[str]:
+    """Names of what becomes integers: convolutions, and what follows them, sums of skip connections among it."""
+    weights = {node.output[0]: node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    names = []
+    for node in model.graph.node:
+        given = node.output if node.op_type == "Conv" else node.input
+        behind = [weights[name] for name in given if name in weights]
+        if behind and not any(name.startswith(kept) for name in behind):
+            names.append(node.name)
+    return names
+
+
+def _keep_sums(model: Any) -> None:
+    """Let each sum of a skip connection take up the one before it as it was, not as the block between reads it."""
+    made = {name: node for node in model.graph.node for name in node.output}
+
+    def unrounded(name: str) -> str:
+        for step in ("DequantizeLinear", "QuantizeLinear"):
+            if name not in made or made[name].op_type != step:
+                return ""
+            name = made[name].input[0]
+        return name if name in made and made[name].op_type == "Add" else ""
+
+    for node in model.graph.node:
+        if node.op_type == "Add":
+            for place, name in enumerate(node.input):
+                node.input[place] = unrounded(name) or name
 
 
 def _product(model: Any) -> tuple[Any, Any]:

@@ -14,9 +14,13 @@ from small_set import font_files
 
 from infer.export import export, main
 from infer.onnx_backend import OnnxBackend
+from infer.quantise import ends
+from infer.recognizer import EXACT, PACKAGED
 from infer.torch_backend import TorchBackend
 from tests.conftest import small_charset
 from tests.infer_weights import make_weights
+from train.checkpoint import load_weights
+from train.lite import Lite
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,6 +83,26 @@ def test_8_bit_integers_read_nearly_the_same(tmp_path: Path) -> None:
     masked = OnnxBackend(tmp_path / "w8.onnx").run(noise(4, 320), only)
     assert masked.chances[:, only].any()
     assert not masked.chances[:, ~only].any()
+
+
+def test_ends_and_sums_stay_in_single_precision() -> None:
+    model = onnx.load(PACKAGED)
+    made = {name: node for node in model.graph.node for name in node.output}
+    whole = [node.input[1] for node in model.graph.node if node.op_type == "Conv" and node.input[1].endswith(".wide")]
+    assert len([node for node in model.graph.node if node.op_type == "Conv"]) > 2 * len(whole) > 20
+    net = load_weights(EXACT).net
+    assert isinstance(net, Lite)
+    assert all(name.startswith(ends(net)) for name in whole)
+    sums = 0
+    for node in model.graph.node:
+        for name in node.input if node.op_type == "Add" else ():
+            source = made.get(name)
+            if (
+                source is not None and source.op_type == "DequantizeLinear"
+            ):  # what a block adds, not what it is added to
+                assert made[made[source.input[0]].input[0]].op_type == "Conv"
+                sums += 1
+    assert sums > 4
 
 
 def test_8_bit_integers_do_not_depend_on_company(tmp_path: Path) -> None:
