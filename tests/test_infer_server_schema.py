@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from service import Service, model, service
@@ -40,6 +40,9 @@ def test_what_the_schema_allows_and_forbids(served: Service, count: int) -> None
                 )  # fmt: skip
                 @given(case=operation.as_strategy(generation_mode=mode))
                 def check(case: Case) -> None:
+                    # A field that is an empty list is not sent in a form at all, so that what is forbidden is gone.
+                    form = case.media_type != "application/json" and isinstance(case.body, dict)
+                    assume(not (form and [] in case.body.values()))
                     # Text that is allowed need not be an image.
                     answer = case.call_and_validate(session=session, excluded_checks=[positive_data_acceptance])
                     found[case.operation.path, answer.status_code] += 1

@@ -312,13 +312,15 @@ def test_legs_in_a_bare_copy_to_the_end_and_on_another_machine(tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_everything_packed_fits_three_calls(tmp_path: Path) -> None:
+def test_everything_packed_fits_four_calls(tmp_path: Path) -> None:
     for name in ("gpu/1/carried.tar.xz.1-of-9", "gpu/9/carried.tar.xz.9-of-9", "gpu/2024-photos/a.txt"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
-    parts = gpu_pack.pack(tmp_path / "gpu", catalogue(), gpu_pack.PACKAGES, "3.12", 60_000_000)
-    assert len(parts) == 3
-    assert sorted(path.name for path in (tmp_path / "gpu").iterdir()) == ["1", "2", "2024-photos", "3"]
+    parts = gpu_pack.pack(
+        tmp_path / "gpu", catalogue(), gpu_pack.PACKAGES, "3.12", gpu_pack.room(gpu_pack.tree_bytes())
+    )
+    assert len(parts) == 4
+    assert sorted(path.name for path in (tmp_path / "gpu").iterdir()) == ["1", "2", "2024-photos", "3", "4"]
     assert sorted(path.name for path in (tmp_path / "gpu").rglob("*.*")) == sorted(
         [*(part.name for part in parts), "a.txt"]
     )

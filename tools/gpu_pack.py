@@ -30,6 +30,7 @@ from tools.gpu_parts import ARCHIVE, cut
 
 ROOT = Path(__file__).parent.parent
 TREE = 64 << 20  # bytes that may travel in one call, the repository's own files included
+SPARE = 1 << 20  # of them, for what changes in the repository before the parts travel
 PACKAGES = (  # what gen and train import and the machine's image does not have
     "annotated-types", "freetype-py", "pydantic", "pydantic-core", "rapidfuzz", "typing-extensions",
     "typing-inspection", "numpy",  # numba may not take the image's numpy yet
@@ -111,12 +112,19 @@ def tree_bytes() -> int:
     return sum(path.stat().st_size for name in listed.split("\0") if name and (path := ROOT / name).is_file())
 
 
+def room(tree: int) -> int:
+    """How large a part may be beside ``tree`` bytes of the repository's own. Raises `UserError` where there is none."""
+    if (size := TREE - SPARE - tree) <= 0:
+        raise UserError(f"{ROOT} holds {tree / 1e6:.1f} MB, too much for one call: see git status for what is new")
+    return size
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line; return the exit code."""
     parser = command.Parser(prog="python -m tools.gpu_pack", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / ".gpu", metavar="DIR", help="default: .gpu in the clone")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these fonts of the catalogue")
-    parser.add_argument("--part-mb", type=int, default=60, metavar="N", help="largest part (default: %(default)s)")
+    parser.add_argument("--part-mb", type=int, metavar="N", help="largest part (default: what a call has room for)")
     parser.add_argument("--python", default="3.12", metavar="X.Y", help="of the other machine (default: %(default)s)")
     parser.add_argument(
         "--packages", nargs="*", default=PACKAGES, metavar="NAME[==VERSION]",
@@ -127,8 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Pack, and say what fits."""
-    parts = pack(args.out, select(args.only), args.packages, args.python, args.part_mb * 10**6)
     tree = tree_bytes()
+    size = args.part_mb * 10**6 if args.part_mb else room(tree)
+    parts = pack(args.out, select(args.only), args.packages, args.python, size)
     for part in parts:
         size = part.stat().st_size
         fits = "fits a call" if size + tree < TREE else "more than a call takes: give a smaller --part-mb"
