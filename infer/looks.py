@@ -3,11 +3,11 @@
     python -m infer --looks 1 line.png    # every line once
 
 A network with strides sees the same stroke differently when it lies a pixel further on, and what it is wrong about it
-is seldom wrong about each time. Averaging over moved copies is an old means for images (Krizhevsky et al. 2012, at
-test time); here only lines in which a character has less than `SURE` pay for it: a quarter of those of text, up to half
-of those of random characters. Of a line moved by half a frame each frame lies between two of the first look and counts
-for both, so that these are seen once more from either side at the cost of one look; where one of the two is what it
-holds, for that one alone, or narrow signs that touch would become one. Smaller moves leave frames where they were.
+is seldom wrong about each time. Averaging over moved copies is an old means for images (Krizhevsky et al. 2012, at test
+time); here only lines in which a character has less than `SURE` pay for it: a quarter of those of text, a fifth to a
+third of those of random characters. Of a line moved by half a frame each frame lies between two of the first look and
+counts for both, so that these are seen once more from either side at the cost of one look; where one of the two is what
+it holds, for that one alone, or narrow signs that touch would become one. Smaller moves leave frames where they were.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A network in 8-bit integers: less than half the time, and a line's chances do not depend on what is read with it.
+"""A network in 8-bit integers: half the time, and a line's chances do not depend on what is read with it.
 
 Weights have a scale for each channel, or each character of the class matrix; what flows between layers has one for each
 tensor, from what a few lines bring about: not the extremes but the mean of every line's own, since a wider range costs
