@@ -156,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--weight-path", required=True, metavar="W", help="weights or a checkpoint of a training run")
     add("--out", required=True, metavar="F", help="the model, F.onnx")
-    add("--int8", action="store_true", help="in 8-bit integers: nearly half the size and half the time")
+    add("--int8", action="store_true", help="in 8-bit integers: about half the time")
     add(
         "--data", action="append", metavar="PLACE",
         help="with --int8: shards, or gen:CONFIG, whose lines show which numbers occur; may be repeated (default: "

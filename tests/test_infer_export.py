@@ -99,7 +99,7 @@ def test_ends_and_sums_stay_in_single_precision() -> None:
             source = made.get(name)
             if (
                 source is not None and source.op_type == "DequantizeLinear"
-            ):  # what a block adds, not what it is added to
+            ):  # what a block adds, or the first that is added to
                 assert made[made[source.input[0]].input[0]].op_type == "Conv"
                 sums += 1
     assert sums > 4
