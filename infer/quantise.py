@@ -3,8 +3,9 @@
 Weights have a scale for each channel, or each character of the class matrix; what flows between layers has one for each
 tensor, from what a few lines bring about: not the extremes but the mean of every line's own, since a wider range costs
 more in its steps than a cut peak does (`infer.equalise` makes its channels alike before). Both ends of the network stay
-in single precision (`ends`), a quarter of the work, and what goes past a block is not rounded between two sums: two thirds
-of what integers took from the features were lost there. After Jacob et al. (2018), by the quantiser of ONNX Runtime.
+in single precision (`ends`), a quarter of the work, and what goes past a block is not rounded between two sums: two
+thirds of what integers took from the features were lost there. After Jacob et al. (2018), by the quantiser of ONNX
+Runtime.
 
     python -m infer.export --weight-path runs/h/weights.pt --out h.onnx --int8
 """
