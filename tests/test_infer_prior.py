@@ -242,7 +242,7 @@ def test_a_line_without_characters(which: str) -> None:
 
 
 # A line that is read otherwise with the prior.
-LIKELY = SAMPLES / "vertical-0.png", {"none": "甲㆚丙丁戊己庚辛壬癸", "auto": "甲乙丙丁戊己庚辛壬癸"}
+LIKELY = SAMPLES / "horizontal-screen-0.png", {"none": "查看全部评论（128条)", "auto": "查看全部评论（128条）"}
 
 
 def test_a_recogniser_has_the_prior_it_was_told() -> None:
