@@ -24,8 +24,9 @@ from train.lite import Block, Conv, ConvNeck, Lite
 
 Layer = nn.Conv1d | nn.Conv2d
 MOVED = 0.5  # share of the unevenness; 0.33 to 0.85 are hardly worse
-FLAT = 1e-3  # channels that reach less than this share of the largest are taken for that: they are nearly always 0,
-# and those that always were stay as they are: nothing says how far they go in other lines
+# Channels that reach less than this share of the largest are taken for that: they are nearly always 0. Those that
+# always were stay as they are: nothing says how far they go in other lines.
+FLAT = 1e-3
 
 
 @dataclass

@@ -18,7 +18,7 @@ from infer.export import export
 from infer.onnx_backend import OnnxBackend
 from tests.infer_weights import make_weights
 from train.checkpoint import Weights, load_weights
-from train.image import ImageSpec, pad_batch, prepare
+from train.image import ImageSpec, normalise, pad_batch, prepare
 from train.lite import Block, Lite
 from train.packed import EXACT, Reader
 
@@ -44,7 +44,7 @@ def test_the_function_stays(tmp_path: Path, trained: bool) -> None:
     equalise(even.net, lines())
     assert not torch.allclose(plain.net.gate.weight, even.net.gate.weight, rtol=0.1)
     for line in lines()[:5]:
-        x = torch.from_numpy(line) / 127.5 - 1
+        x = normalise(torch.from_numpy(line).float())
         for a, b in zip(plain.net(x), even.net(x)):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
@@ -59,7 +59,7 @@ def test_channels_that_nothing_comes_through(tmp_path: Path, closed: str) -> Non
     block.widen.weight[some] = 0
     block.widen.bias[some] = -1  # type: ignore[index]
     reader = Reader(net).eval()
-    x = torch.from_numpy(lines()[0]) / 127.5 - 1
+    x = normalise(torch.from_numpy(lines()[0]).float())
     before = reader.net(x)
     equalise(reader.net, lines()[:2])
     even = next(module for module in reader.net.modules() if isinstance(module, Block))
@@ -92,7 +92,7 @@ def spreads(net: Lite) -> list[float]:
 
     layers = [module.narrow for module in net.modules() if isinstance(module, Block)]
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
-    net(torch.from_numpy(lines()[0]) / 127.5 - 1)
+    net(normalise(torch.from_numpy(lines()[0]).float()))
     for handle in handles:
         handle.remove()
     return found

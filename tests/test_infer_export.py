@@ -97,9 +97,8 @@ def test_ends_and_sums_stay_in_single_precision() -> None:
     for node in model.graph.node:
         for name in node.input if node.op_type == "Add" else ():
             source = made.get(name)
-            if (
-                source is not None and source.op_type == "DequantizeLinear"
-            ):  # what a block adds, or the first that is added to
+            # What a block adds, or the first layer of a stage; never a sum.
+            if source is not None and source.op_type == "DequantizeLinear":
                 assert made[made[source.input[0]].input[0]].op_type == "Conv"
                 sums += 1
     assert sums > 4

@@ -136,8 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Pack, and say what fits."""
     tree = tree_bytes()
-    size = args.part_mb * 10**6 if args.part_mb else room(tree)
-    parts = pack(args.out, select(args.only), args.packages, args.python, size)
+    largest = args.part_mb * 10**6 if args.part_mb else room(tree)
+    parts = pack(args.out, select(args.only), args.packages, args.python, largest)
     for part in parts:
         size = part.stat().st_size
         fits = "fits a call" if size + tree < TREE else "more than a call takes: give a smaller --part-mb"
