@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn, TextIO
 
@@ -73,6 +74,12 @@ def say(text: str, stream: TextIO | None = None) -> None:
         print(f"{text}\n", end="", file=stream or sys.stderr, flush=True)
     except BrokenPipeError:
         mute()
+
+
+def check_output(path: Path | None, flag: str) -> None:
+    """Raise `UserError` before the work, not after it, when an output file is a folder."""
+    if path is not None and path.is_dir():
+        raise UserError(f"{flag} {path} cannot be written: it is a folder; give a file")
 
 
 def run(

@@ -65,7 +65,8 @@ def open_backend(
     Raises `UserError`.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist: give a file of weights (.onnx, or .pt of a training run)")
+        told = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {told}: give a file of weights (.onnx, or .pt of a training run)")
     if device not in DEVICES:
         raise UserError(f"device {device!r} is none of {', '.join(DEVICES)}")
     with_onnx = device == "cpu" and path.suffix == ".onnx"

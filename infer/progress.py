@@ -63,7 +63,7 @@ class Progress:
     def summary(self) -> str:
         """The last line."""
         seconds = time.perf_counter() - self._begin
-        rate = (self.read + self.failed) / max(seconds, 1e-9)
+        rate = self.read / max(seconds, 1e-9)
         parts = [f"{_images(self.read)} in {seconds:.1f} s, {rate:,.0f} images/s"]
         if self._kept:
             parts.append(f"{_images(self._kept)} {'were' if self._kept != 1 else 'was'} read before")

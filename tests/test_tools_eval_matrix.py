@@ -153,6 +153,8 @@ def test_confusions_of_look_alikes_stand_apart() -> None:
         (["--lines", "0"], "--lines 0"),
         (["--per-font", "many"], "--per-font many"),
         (["--weight-path", "no/such.onnx"], "no/such.onnx does not exist"),
+        (["--weight-path", "FOLDER"], "is a folder: give a file of weights"),
+        (["--markdown", "FOLDER"], "it is a folder"),
         (["--recipes", "eval-classic", "--fonts", "nowhere.ttf"], "nowhere.ttf"),
         (["--json", "FOLDER/other.json"], "holds figures of other weights"),
         (["--json", "FOLDER/not.json"], "is no file of this command"),

@@ -53,6 +53,15 @@ def test_only_the_rows_of_new_characters_move(base: Path, tmp_path: Path) -> Non
     assert_equal(tmp_path / "parts/last.pt", tmp_path / "whole/last.pt")
 
 
+def test_lines_that_come_again_are_told(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--init", str(base), "--set", "data.val=0", "--steps", "1"]
+    for name, seed, told in (("again", "1", True), ("other", "2", False)):
+        arguments = flags(tmp_path, name, config=FIRST)
+        (tmp_path / "charset.txt").write_text("\n".join(CHARS[:-ADDED]) + "\n", encoding="utf-8")
+        assert main([*arguments, *more, "--seed", seed]) == 0
+        assert ("--seed 2 draws others" in capsys.readouterr().err) is told
+
+
 def test_without_new_characters_there_is_nothing_to_learn(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

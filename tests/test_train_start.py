@@ -23,7 +23,7 @@ from train.image import ImageSpec
 from train.lite import Block, Lite
 from train.model import Net, build
 from train.rendered import Ingredients, RenderedSource
-from train.start import glyph_recipe, start_from_glyphs, start_from_weights
+from train.start import drawn_before, glyph_recipe, start_from_glyphs, start_from_weights
 
 DIM = 32
 torch.set_num_threads(1)
@@ -232,3 +232,25 @@ def test_glyphs_come_from_the_rendered_lines(
     other = glyph_recipe([source], Codec(Charset("天地大")), font, 1)
     assert other.charset.chars == "天地大"
     assert [each.path for each in other.fonts] == [pip_fonts[0].path]
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "seed", "other"),
+    [
+        ("gen:a", "a", 2, 13),
+        ("gen:a", "a", 12, 13),  # what the weights began with counts too
+        ("gen:a", "a", 3, None),
+        ("gen:a", "b", 3, 4),
+        ("gen:a", "b", 2, None),  # that seed drew lines of another recipe
+        ("shards", "a", 2, None),  # shards hold what they hold, whatever the seed
+    ],
+)
+def test_lines_that_come_again_are_told(name: str, recipe: str, seed: int, other: int | None) -> None:
+    def told(seed: int, *recipes: str, **more: object) -> dict[str, object]:
+        return {"seed": seed, "data": [{"name": name, "identity": each} for each in recipes], **more}
+
+    older: dict[str, object] = {"init": {"made_by": "the older project"}}
+    about = told(2, "a", "c", init=told(12, "a", init=told(3, "b", **older)))
+    notes = drawn_before(about, told(seed, recipe))
+    assert len(notes) == (other is not None)
+    assert all(f"with seed {seed} " in note and f"--seed {other} draws others" in note for note in notes)

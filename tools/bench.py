@@ -30,6 +30,7 @@ def run(
 
     def body(options: argparse.Namespace) -> None:
         file: Path | None = options.json
+        command.check_output(file, "--json")
         if file and not file.absolute().parent.is_dir():  # say so before minutes of measuring
             raise UserError(f"--json {file}: the directory {file.parent} does not exist; make it first")
         results = measure(options)

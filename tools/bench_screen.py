@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gen import command
 from gen.command import Parser
 from gen.errors import UserError
 from gen.fonts import Font, covered_by, fonts_from
@@ -105,6 +106,7 @@ class Judge:
                     self._tally(bench_infer_peers.NAMES[PEER], direction, kind).add(truth, text)
             for grey, (_, truth), reading in zip(greys, lines, self.recognizer.read(images)):
                 wrong = self._tally(font, direction, kind).add(truth, reading.text)
+                self._tally("all", direction, kind).add(truth, reading.text)
                 self.together[kind].add(truth, reading.text, font, size, direction)
                 if wrong:
                     share = wrong / len(truth)
@@ -115,8 +117,9 @@ class Judge:
         return self.tallies.setdefault(" ".join(key), Tally())
 
     def cells(self) -> dict[str, dict[str, Any]]:
-        """The figures, by font or peer, direction and kind."""
-        every = {**self.tallies, **{f"all {kind}": tally for kind, tally in self.together.items()}}
+        """The figures, by font or peer, direction and kind; those of all fonts come last."""
+        ways = dict(sorted(self.tallies.items(), key=lambda item: item[0].startswith("all ")))
+        every = {**ways, **{f"all {kind}": tally for kind, tally in self.together.items()}}
         return {name: tally.total.to_dict() for name, tally in every.items()}
 
 
@@ -145,6 +148,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     program = find_browser()
     if program is None:
         raise UserError("no browser was found: install Chromium (Debian: apt-get install chromium)")
+    command.check_output(options.html, "--html")
     if options.html and not options.html.absolute().parent.is_dir():
         raise UserError(f"--html {options.html}: the folder {options.html.parent} does not exist; make it first")
     texts = texts_of(options)

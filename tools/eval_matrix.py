@@ -145,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Measure what is missing, write, print. Raises `UserError`."""
+    command.check_output(options.markdown, "--markdown")
     lines = parse_size(options.lines, "--lines")
     per_font = 0 if options.per_font.strip() == "0" else parse_size(options.per_font, "--per-font")
     backend = open_backend(options.weight_path, options.device)

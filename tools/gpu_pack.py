@@ -1,6 +1,6 @@
 """Pack what a machine with a GPU and no network lacks into parts to carry there: fonts and Python packages.
 
-    python -m tools.gpu_pack                # .gpu/1, .gpu/2: some minutes; see tools/gpu_recipe.md
+    python -m tools.gpu_pack                # .gpu/1, .gpu/2 …: some minutes; see tools/gpu_recipe.md
 
 The font files are carried as they are, compressed together without loss, so that recipes have the same identity there
 as here. All the parts and the packages' versions come from this machine; the other one needs only Python with torch.

@@ -43,7 +43,7 @@ from train.rendered import Ingredients
 from train.setting import Setting, check_legs, legs
 from train.shards import NoSamples
 from train.source import Source
-from train.start import check_fresh, glyph_recipe, start_from_glyphs, start_from_weights
+from train.start import check_fresh, drawn_before, glyph_recipe, start_from_glyphs, start_from_weights
 from train.validation import Validation
 
 BATCH = {"cpu": 48, "cuda": 768}
@@ -244,7 +244,8 @@ def _first_parameters(origin: Origin, setting: Setting, net: Any, sources: Seque
 
     if origin.init and origin.path:
         setting.about["init"] = {"path": origin.path.name, **origin.init.about}
-        return [f"starting from {origin.path}", *start_from_weights(net, codec, origin.init, recipe)]
+        notes = [f"starting from {origin.path}", *drawn_before(origin.init.about, setting.about)]
+        return notes + start_from_weights(net, codec, origin.init, recipe)
     if config.model.kind == "lite" and config.learning.start == "glyphs":
         missing = start_from_glyphs(net, codec, recipe(), config.seed)
         return [f"{missing:,} of {codec.classes:,} classes start at random: no font draws them"] if missing else []

@@ -155,6 +155,8 @@ def run(args: argparse.Namespace) -> int:
         if not EXACT.is_file():
             raise UserError(f"no weights: {EXACT.name} is not in this installation; give --weight-path FILE")
         args.weight_path = str(EXACT)
+    command.check_output(args.json, "--json")
+    command.check_output(args.html, "--html")
     num = parse_size(args.num, "--num") if args.num else None
     batch = parse_size(args.batch_size, "--batch-size")
     weights = load_weights(args.weight_path, load_charset(args.charset) if args.charset else None, args.direction)

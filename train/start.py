@@ -5,7 +5,7 @@ python -m train --init runs/h/weights.pt --data shards/new --out runs/new
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -69,6 +69,23 @@ def start_from_glyphs(net: Net, codec: Codec, recipe: Recipe, seed: int) -> int:
     with torch.no_grad():
         net.matrix.copy_(torch.from_numpy(rows))
     return int((~drawn).sum())
+
+
+def drawn_before(about: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What is to be told of weights that tell ``about`` themselves, when lines drawn for a run that tells ``here`` have
+    the recipe and the seed of lines that the weights, or those that they began with, have learned from."""
+    wanted = {data["identity"] for data in here["data"] if data["name"].startswith(PREFIX)}
+    seeds, link = set(), about
+    while link:
+        if any(data["identity"] in wanted for data in link.get("data", ())):
+            seeds.add(link["seed"])
+        link = link.get("init", {})
+    if here["seed"] not in seeds:
+        return []
+    return [
+        f"lines were drawn with seed {here['seed']} for these weights before, and may come again as they were: "
+        f"--seed {max(seeds) + 1} draws others"
+    ]
 
 
 def start_from_weights(net: Net, codec: Codec, weights: Weights, recipe: Callable[[], Recipe]) -> list[str]:
