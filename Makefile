@@ -31,7 +31,7 @@ train: torch  ## train on the shards in OUT into RUN (runs/first); again: goes o
 	@test -e $(OUT)/horizontal/manifest.json || $(MAKE) shards
 	$(BIN)/python -m train --data $(OUT) --out $(RUN)
 
-weights: torch fonts  ## train from fonts alone, 14 hours of two cores, into ~/.local/state/crnn-shards/weights; again: goes on
+weights: torch fonts  ## train from fonts alone, 14 hours of two cores, into WEIGHTS (~/.local/state/crnn-shards/weights); again: goes on
 	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m train --config $(CONFIG) \
 	    --data gen:gen-default=0.45 --data gen:gen-classic=0.35 --data gen:gen-prose=0.2 --out "$(STATE)/weights"
 	$(BIN)/python -m infer.export --weight-path "$(STATE)/weights/weights.pt" --out "$(WEIGHTS)/lines.onnx"

@@ -2,8 +2,8 @@
 
     python -m tools.gpu_pack                # .gpu/1, .gpu/2 …: some minutes; see tools/gpu_recipe.md
 
-The font files are carried as they are, compressed together without loss, so that recipes have the same identity there
-as here. All the parts and the packages' versions come from this machine; the other one needs only Python with torch.
+The font files are carried as they are, compressed together without loss, so that the same lines are drawn there as
+here. All the parts and the packages' versions come from this machine; the other one needs only Python with torch.
 """
 
 from __future__ import annotations

@@ -72,18 +72,23 @@ def start_from_glyphs(net: Net, codec: Codec, recipe: Recipe, seed: int) -> int:
 
 
 def drawn_before(about: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What is to be told of weights that tell ``about`` themselves, when lines drawn for a run that tells ``here`` have
-    the recipe and the seed of lines that the weights, or those that they began with, have learned from."""
-    wanted = {data["identity"] for data in here["data"] if data["name"].startswith(PREFIX)}
-    seeds, link = set(), about
-    while link:
-        if any(data["identity"] in wanted for data in link.get("data", ())):
+    """What is to be told of weights that tell ``about`` themselves, when lines of ``--data`` are drawn for a run that
+    tells ``here`` with a seed with which some were drawn for the weights, or for those that they began with. Whether
+    the recipe was the same is not asked: its identity also holds versions that change no line."""
+
+    def draws(link: Mapping[str, Any]) -> bool:
+        return any(str(data.get("name")).startswith(PREFIX) for data in link.get("data") or ())
+
+    link: Any = about
+    seeds = set()
+    while isinstance(link, Mapping):
+        if draws(link) and isinstance(link.get("seed"), int):
             seeds.add(link["seed"])
-        link = link.get("init", {})
-    if here["seed"] not in seeds:
+        link = link.get("init")
+    if here["seed"] not in seeds or not draws(here):
         return []
     return [
-        f"lines were drawn with seed {here['seed']} for these weights before, and may come again as they were: "
+        f"lines were drawn with seed {here['seed']} for these weights before, and the same may come again: "
         f"--seed {max(seeds) + 1} draws others"
     ]
 
