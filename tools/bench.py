@@ -20,6 +20,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
+def check_output(file: Path | None, flag: str) -> None:
+    """Raise `UserError` before minutes of measuring when a file cannot be written."""
+    command.check_output(file, flag)
+    if file and not file.absolute().parent.is_dir():
+        raise UserError(f"{flag} {file}: the directory {file.parent} does not exist; make it first")
+
+
 def run(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,
@@ -30,9 +37,7 @@ def run(
 
     def body(options: argparse.Namespace) -> None:
         file: Path | None = options.json
-        command.check_output(file, "--json")
-        if file and not file.absolute().parent.is_dir():  # say so before minutes of measuring
-            raise UserError(f"--json {file}: the directory {file.parent} does not exist; make it first")
+        check_output(file, "--json")
         results = measure(options)
         if file:
             try:

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gen import command
 from gen.command import Parser
 from gen.errors import UserError
 from gen.fonts import Font, covered_by, fonts_from
@@ -33,7 +32,7 @@ from infer.looks import LOOKS, PRESET
 from infer.prior import PRIORS
 from infer.recognizer import PACKAGED, Recognizer
 from tools import bench_infer_peers
-from tools.bench import run, table
+from tools.bench import check_output, run, table
 from tools.bench_infer_peers import Peer
 from tools.screen_page import Look, find_browser, shown
 from train.evaluate import write
@@ -106,7 +105,6 @@ class Judge:
                     self._tally(bench_infer_peers.NAMES[PEER], direction, kind).add(truth, text)
             for grey, (_, truth), reading in zip(greys, lines, self.recognizer.read(images)):
                 wrong = self._tally(font, direction, kind).add(truth, reading.text)
-                self._tally("all", direction, kind).add(truth, reading.text)
                 self.together[kind].add(truth, reading.text, font, size, direction)
                 if wrong:
                     share = wrong / len(truth)
@@ -118,9 +116,11 @@ class Judge:
 
     def cells(self) -> dict[str, dict[str, Any]]:
         """The figures, by font or peer, direction and kind; those of all fonts come last."""
-        ways = dict(sorted(self.tallies.items(), key=lambda item: item[0].startswith("all ")))
-        every = {**ways, **{f"all {kind}": tally for kind, tally in self.together.items()}}
-        return {name: tally.total.to_dict() for name, tally in every.items()}
+        scores = {name: tally.total for name, tally in self.tallies.items()}
+        for kind, tally in self.together.items():
+            scores |= {f"all {way} {kind}": score for way, score in tally.by_direction.items()}
+        scores |= {f"all {kind}": tally.total for kind, tally in self.together.items()}
+        return {name: score.to_dict() for name, score in scores.items()}
 
 
 def texts_of(options: argparse.Namespace) -> dict[Font, list[str]]:
@@ -148,9 +148,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     program = find_browser()
     if program is None:
         raise UserError("no browser was found: install Chromium (Debian: apt-get install chromium)")
-    command.check_output(options.html, "--html")
-    if options.html and not options.html.absolute().parent.is_dir():
-        raise UserError(f"--html {options.html}: the folder {options.html.parent} does not exist; make it first")
+    check_output(options.html, "--html")
     texts = texts_of(options)
     sizes = SIZES[:1] if options.quick else SIZES
     with ExitStack() as stack:
